@@ -1,0 +1,1 @@
+"""What a person runs: the local stack, the demo, traces."""
