@@ -1,0 +1,127 @@
+# Everything a person or CI runs. Needs git, make and Python 3; fetches the rest itself, pinned and
+# locked, into .venv and .local: uv first (tools/uv.txt), then the project's environment (uv.lock),
+# SAM CLI and MiniStack (tools/*.txt), each in an environment of its own.
+
+# Python 3 that makes the environment for uv, nothing else; uv finds or fetches Python 3.13 itself.
+PYTHON ?= python3
+
+TOOLS := .local/tools
+UV := $(TOOLS)/uv/bin/uv
+BIN := .venv/bin
+# What tells make that an environment is complete.
+VENV := .venv/.ready
+SAM := $(TOOLS)/sam/.ready
+MINISTACK := $(TOOLS)/ministack/.ready
+
+# What the caller's shell has active must not reach into these environments.
+unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT UV_PYTHON PYTHONPATH PYTHONHOME
+export SAM_CLI_TELEMETRY := 0
+
+# The layer's requirements: what shared/ and functions/ import, as uv.lock has it.
+EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo up down invoke test check format-check lint types validate requirements-check \
+        unit integration e2e format audit lock tools clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## What a person runs
+
+demo: tools ## Run two trainings with real participants, show what happens, check it
+	@$(BIN)/fl-notifications demo
+
+up: tools ## Start the local stack, or deploy changed code onto the running one
+	@$(BIN)/fl-notifications up
+
+down: $(VENV) ## Stop the local stack
+	@$(BIN)/fl-notifications down
+
+invoke: tools ## Run a function in Docker on one event: F=BuildNotifications E=events/training-started.json
+	@$(if $(and $(F),$(E)),,echo "Say which function and which event, for instance:"; \
+	  echo "  make invoke F=BuildNotifications E=events/training-started.json"; exit 2)
+	@$(BIN)/fl-notifications invoke $(F) $(E)
+
+## What CI checks
+
+test: tools check ## Everything CI checks: format, lint, types, template, requirements, all tests
+	$(BIN)/pytest
+
+check: format-check lint types validate requirements-check ## Everything but the tests
+
+format-check: $(VENV)
+	$(BIN)/ruff format --check .
+
+lint: $(VENV) ## Lint
+	$(BIN)/ruff check .
+
+types: $(VENV) ## Check the types
+	$(BIN)/mypy
+
+validate: $(SAM) ## Check the template
+	$(TOOLS)/sam/bin/sam validate --lint --region us-east-1 --template-file template.yaml
+
+requirements-check: $(VENV)
+	@$(EXPORT) | diff - shared/requirements.txt >/dev/null || \
+	  { echo "shared/requirements.txt does not match uv.lock: run 'make lock' and commit both."; exit 1; }
+
+unit: $(VENV) ## Only the unit tests (no AWS, no sockets)
+	$(BIN)/pytest tests/unit
+
+integration: $(VENV) ## Only the integration tests (handlers against a simulated AWS in memory)
+	$(BIN)/pytest tests/integration
+
+e2e: tools ## Only the end-to-end tests (the deployed template, real HTTP)
+	$(BIN)/pytest tests/e2e
+
+## Upkeep
+
+format: $(VENV) ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+audit: $(VENV) ## Look for known vulnerabilities in what is deployed (asks PyPI)
+	$(UV) run -q --isolated --locked --only-group audit -- pip-audit --strict --disable-pip \
+	  --require-hashes -r shared/requirements.txt
+
+lock: $(UV) ## Lock again after a change of pyproject.toml or tools/*.in (UPGRADE=1: newest versions)
+	$(UV) lock $(if $(UPGRADE),--upgrade)
+	$(EXPORT) -o shared/requirements.txt
+	for tool in uv sam ministack; do \
+	  $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes --no-header \
+	    --no-annotate $(if $(UPGRADE),--upgrade) tools/$$tool.in -o tools/$$tool.txt || exit 1; \
+	done
+
+tools: $(VENV) $(SAM) $(MINISTACK) ## Fetch everything that is needed, and do nothing else
+
+clean: ## Stop the local stack and remove all that was fetched or built
+	@if [ -x $(BIN)/fl-notifications ]; then $(BIN)/fl-notifications down; fi
+	rm -rf .venv .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# `cd /`: a version manager that obeys .python-version may lack 3.13, which uv doesn't need here.
+$(UV): tools/uv.txt
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "$(PYTHON) not found: install Python 3, or say which: make PYTHON=/path/to/python3"; exit 1; }
+	@rm -rf $(TOOLS)/uv && mkdir -p $(TOOLS)
+	@echo "Fetching uv (once) ..."
+	@into="$$PWD/$(TOOLS)/uv"; (cd / && $(PYTHON) -m venv "$$into") || \
+	  { echo "$(PYTHON) can't make a virtual environment: on Debian and Ubuntu 'apt install python3-venv'"; exit 1; }
+	@$(TOOLS)/uv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/uv.txt || \
+	  { rm -rf $(TOOLS)/uv; echo "uv could not be fetched: check the network and any pip settings, then try again"; exit 1; }
+	@touch $@
+
+$(VENV): pyproject.toml uv.lock .python-version | $(UV)
+	@echo "Fetching the project's dependencies (once per change of uv.lock) ..."
+	@$(UV) sync -q --locked || \
+	  { echo "The project's dependencies could not be fetched (see above); 'make lock' helps if uv.lock is out of date"; exit 1; }
+	@touch $@
+
+# Bytecode is compiled at once: `sam` starts several times in every run.
+$(SAM) $(MINISTACK): $(TOOLS)/%/.ready: tools/%.txt .python-version | $(UV)
+	@echo "Fetching $* (once) ..."
+	@$(UV) venv -q --clear $(TOOLS)/$* && \
+	  VIRTUAL_ENV=$(TOOLS)/$* $(UV) pip sync -q --require-hashes --compile-bytecode tools/$*.txt || \
+	  { rm -rf $(TOOLS)/$*; echo "$* could not be fetched (see above)"; exit 1; }
+	@touch $@
