@@ -17,6 +17,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cli.errors import CommandError
+
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -37,7 +39,7 @@ LOCAL_KEY = "test"
 """Access key and secret of the emulator's root user."""
 
 
-class StackNotFoundError(Exception):
+class StackNotFoundError(CommandError):
     """No such stack; the message says what to do."""
 
 
