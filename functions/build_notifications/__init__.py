@@ -1,0 +1,1 @@
+"""Builds the notifications of a change of the trainings table and enqueues them."""

@@ -1,0 +1,48 @@
+"""BuildNotifications: triggered by the stream of the trainings table."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from functions.build_notifications.batch import Batches
+from functions.build_notifications.builder import Builder
+from functions.build_notifications.settings import Settings
+from shared.clock import SystemClock
+from shared.journal import Journal, Tally
+from shared.observability import make_logger, make_tracer
+from shared.queue import WINDOW, DeadLetterQueue, DeliveryQueue
+from shared.table import TrainingTable
+
+SERVICE = "build_notifications"
+
+settings = Settings.from_environment(os.environ)
+logger = make_logger(SERVICE)
+tracer = make_tracer(SERVICE)
+sqs = boto3.client("sqs", config=Config(max_pool_connections=WINDOW))
+journal = Journal(logger, Tally(SERVICE))
+batches = Batches(
+    builder=Builder(
+        trainings=TrainingTable(boto3.client("dynamodb"), settings.trainings_table),
+        queue=DeliveryQueue(
+            sqs,
+            settings.deliveries_queue_url,
+            executor=ThreadPoolExecutor(WINDOW, thread_name_prefix="enqueue"),
+        ),
+        dead_letters=DeadLetterQueue(sqs, settings.stream_dlq_url),
+        clock=SystemClock(),
+        journal=journal,
+    ),
+    journal=journal,
+)
+
+
+@logger.inject_lambda_context
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    """Build the notifications of a batch; returns the records that failed."""
+    return batches.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -1,0 +1,69 @@
+"""Records of the trainings table's stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from shared.trainings import PARTICIPANT_PREFIX, TRAINING_ENTITY, Item
+
+TTL_PRINCIPAL = "dynamodb.amazonaws.com"
+"""Who deletes expired items (DynamoDB Developer Guide, "Working with expired items")."""
+
+
+class ChangeKind(StrEnum):
+    """What a record says has happened to an item."""
+
+    INSERT = "INSERT"
+    MODIFY = "MODIFY"
+    REMOVE = "REMOVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of an item of the trainings table.
+
+    Attributes:
+        training_uuid: the item's partition key, as written.
+        entity: the item's sort key.
+        sequence_number: unique within the stream; the same each time the record is read.
+        at: when the item was changed, in whole seconds.
+        old: the item before; None if there was none.
+        new: the item after; None if there is none.
+        by_ttl: whether DynamoDB deleted it because it had expired.
+    """
+
+    kind: ChangeKind
+    training_uuid: str
+    entity: str
+    sequence_number: str
+    at: datetime
+    old: Item | None
+    new: Item | None
+    by_ttl: bool
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Parse a record as Lambda gets it from the stream."""
+        stream = record["dynamodb"]
+        return cls(
+            kind=ChangeKind(record["eventName"]),
+            training_uuid=stream["Keys"]["training_uuid"]["S"],
+            entity=stream["Keys"]["entity"]["S"],
+            sequence_number=stream["SequenceNumber"],
+            at=datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC),
+            old=stream.get("OldImage"),
+            new=stream.get("NewImage"),
+            by_ttl=(record.get("userIdentity") or {}).get("principalId") == TTL_PRINCIPAL,
+        )
+
+    @property
+    def of_training(self) -> bool:
+        """Whether the item is a training."""
+        return self.entity == TRAINING_ENTITY
+
+    @property
+    def of_participant(self) -> bool:
+        """Whether the item is a participant."""
+        return self.entity.startswith(PARTICIPANT_PREFIX)

@@ -1,0 +1,11 @@
+"""What BuildNotifications is told by its environment."""
+
+from shared.settings import EnvironmentSettings
+
+
+class Settings(EnvironmentSettings):
+    """Settings of the function."""
+
+    trainings_table: str
+    deliveries_queue_url: str
+    stream_dlq_url: str

@@ -1,0 +1,36 @@
+"""CallbackFailure: triggered by outcomes that name `training_notification_callback_failure`."""
+
+import os
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.callback_failure.policy import FailureCallback
+from functions.callback_failure.settings import Settings
+from shared.clock import SystemClock
+from shared.journal import Journal, Tally
+from shared.observability import make_logger, make_tracer
+from shared.outcomes import parse_outcome_event
+from shared.table import TrainingTable
+
+SERVICE = "callback_failure"
+
+settings = Settings.from_environment(os.environ)
+logger = make_logger(SERVICE)
+tracer = make_tracer(SERVICE)
+journal = Journal(logger, Tally(SERVICE))
+callback = FailureCallback(
+    trainings=TrainingTable(boto3.client("dynamodb"), settings.trainings_table),
+    ledger_table=settings.ledger_table,
+    clock=SystemClock(),
+)
+
+
+@logger.inject_lambda_context
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Do what the training's failure policy says."""
+    del context
+    kind, outcome = parse_outcome_event(event)
+    journal.called_back(outcome, kind, callback.apply(kind, outcome))

@@ -1,0 +1,10 @@
+"""What CallbackFailure is told by its environment."""
+
+from shared.settings import EnvironmentSettings
+
+
+class Settings(EnvironmentSettings):
+    """Settings of the function."""
+
+    trainings_table: str
+    ledger_table: str

@@ -1,0 +1,1 @@
+"""Delivers enqueued notifications to their receivers."""

@@ -1,0 +1,65 @@
+"""DeliverNotification: triggered by the queue of deliveries."""
+
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.deliver_notification.answers import RetryPolicy
+from functions.deliver_notification.deliverer import Deliverer
+from functions.deliver_notification.settings import Settings
+from shared.batches import SQS_BATCH
+from shared.clock import SystemClock
+from shared.events import OutcomeBus
+from shared.guard import EndpointGuard
+from shared.http import Poster
+from shared.journal import Journal, Tally
+from shared.ledger import Ledger
+from shared.observability import make_logger, make_tracer
+from shared.queue import DeadLetterQueue, DeliveryQueue
+from shared.signing import MasterSecrets
+
+SERVICE = "deliver_notification"
+
+settings = Settings.from_environment(os.environ)
+logger = make_logger(SERVICE)
+tracer = make_tracer(SERVICE)
+clock = SystemClock()
+dynamodb = boto3.client("dynamodb")
+sqs = boto3.client("sqs")
+deliverer = Deliverer(
+    dynamodb=dynamodb,
+    trainings_table=settings.trainings_table,
+    ledger_table=settings.ledger_table,
+    ledger=Ledger(dynamodb, settings.ledger_table),
+    bus=OutcomeBus(boto3.client("events"), settings.outcomes_bus),
+    queue=DeliveryQueue(sqs, settings.deliveries_queue_url),
+    dead_letters=DeadLetterQueue(sqs, settings.deliveries_dlq_url),
+    secrets=MasterSecrets(
+        boto3.client("secretsmanager"), settings.signing_secret_arn, clock, logger
+    ),
+    poster=Poster(
+        EndpointGuard(
+            allowed_private_networks=settings.allowed_private_networks,
+            allow_plain_http=settings.allow_plain_http,
+        ),
+        timeout_seconds=settings.request_timeout_seconds,
+    ),
+    policy=RetryPolicy(settings.max_attempts, settings.retry_backoff_seconds),
+    request_timeout_seconds=settings.request_timeout_seconds,
+    executor=ThreadPoolExecutor(SQS_BATCH, thread_name_prefix="attempt"),
+    clock=clock,
+    jitter=random.Random(),  # noqa: S311 - spreads retries; nothing secret
+    journal=Journal(logger, Tally(SERVICE)),
+)
+
+
+@logger.inject_lambda_context
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    """Deliver the messages of a batch; returns those that stay in the queue."""
+    return deliverer.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -1,0 +1,42 @@
+"""What DeliverNotification is told by its environment."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from shared.settings import EnvironmentSettings
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+class Settings(EnvironmentSettings):
+    """Settings of the function.
+
+    Attributes:
+        max_attempts: POSTs per notification.
+        retry_backoff_seconds: the wait before attempt n+1 is n times this.
+        request_timeout_seconds: bounds one attempt as a whole.
+        allowed_private_networks: CIDRs that endpoints may lie in although they are not public.
+        allow_plain_http: whether endpoints may be http.
+    """
+
+    trainings_table: str
+    ledger_table: str
+    deliveries_queue_url: str
+    deliveries_dlq_url: str
+    outcomes_bus: str
+    signing_secret_arn: str
+    max_attempts: Annotated[int, Field(ge=1, le=20)]
+    retry_backoff_seconds: Annotated[float, Field(gt=0, le=900)]
+    request_timeout_seconds: Annotated[float, Field(gt=0, le=20)]
+    allowed_private_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)
+    ]
+    allow_plain_http: bool
+    aws_lambda_runtime_api: str | None = None
+    aws_xray_daemon_address: str | None = None

@@ -1,0 +1,1 @@
+"""The layer: the domain of the notification service and its adapters to AWS."""

@@ -1,0 +1,59 @@
+"""The bus on which outcomes are told."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shared.batches import EVENTS_BATCH, until_done
+from shared.outcomes import SOURCE, Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
+
+type Told = tuple[OutcomeKind, Outcome]
+
+
+class OutcomeBus:
+    """The stack's event bus."""
+
+    def __init__(self, client: "EventBridgeClient", bus_name: str) -> None:
+        """Use a bus, by name or ARN."""
+        self._client = client
+        self._bus_name = bus_name
+
+    def put(self, outcomes: Sequence[Told]) -> set[str]:
+        """Tell outcomes, at most ten of them.
+
+        Returns:
+            The notification ids of those that the bus did not take, after several tries.
+
+        Raises:
+            ValueError: if there are more than ten.
+            botocore.exceptions.ClientError: if the bus refuses the call as a whole.
+        """
+        if len(outcomes) > EVENTS_BATCH:
+            msg = f"{len(outcomes)} outcomes; one call takes {EVENTS_BATCH}"
+            raise ValueError(msg)
+        left = until_done(list(outcomes), self._call)
+        return {outcome.notification_id for _, outcome in left}
+
+    def _call(self, outcomes: list[Told]) -> list[Told]:
+        entries = [self._entry(kind, outcome) for kind, outcome in outcomes]
+        answer = self._client.put_events(Entries=entries)
+        if not answer["FailedEntryCount"]:
+            return []
+        # The results stand in the order of the entries.
+        return [
+            told
+            for told, result in zip(outcomes, answer["Entries"], strict=True)
+            if result.get("ErrorCode")
+        ]
+
+    def _entry(self, kind: OutcomeKind, outcome: Outcome) -> "PutEventsRequestEntryTypeDef":
+        return {
+            "EventBusName": self._bus_name,
+            "Source": SOURCE,
+            "DetailType": kind.detail_type,
+            "Detail": outcome.model_dump_json(),
+            "Time": outcome.finished_at,
+        }

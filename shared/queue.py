@@ -1,0 +1,243 @@
+"""The queues: deliveries on their way, and dead letters."""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from shared.batches import SQS_BATCH, until_done
+from shared.deliveries import Delivery
+from shared.settings import SettingsError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+QUEUE_VARIABLE = "DELIVERIES_QUEUE_URL"
+
+WINDOW = 16
+"""Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
+
+
+class NotEnqueuedError(Exception):
+    """The queue did not accept all messages, after several tries."""
+
+
+class NotChangedError(Exception):
+    """The queue did not change the visibility of all messages, after several tries."""
+
+
+class DeliveryQueue:
+    """The FIFO queue of deliveries."""
+
+    def __init__(
+        self,
+        client: "SQSClient",
+        queue_url: str,
+        *,
+        executor: Executor | None = None,
+        window: int = WINDOW,
+    ) -> None:
+        """Use a queue.
+
+        Args:
+            client: boto3's client; it must be usable from the executor's threads.
+            queue_url: of the FIFO queue.
+            executor: sends batches side by side; without one they are sent one by one.
+            window: how many batches may be on their way at once.
+        """
+        self._client = client
+        self._queue_url = queue_url
+        self._executor = executor
+        self._window = window
+
+    def send(
+        self,
+        deliveries: Iterable[Delivery],
+        on_accepted: Callable[[Delivery], None] = lambda _delivery: None,
+    ) -> int:
+        """Enqueue deliveries; returns when the queue has accepted all of them.
+
+        They are taken from the iterable as they are sent, so that any number of them takes no more
+        memory than one window.
+
+        Args:
+            deliveries: no two of them for the same receiver, as batches go side by side.
+            on_accepted: called for each one that the queue has accepted, in the caller's thread.
+
+        Returns:
+            How many were accepted.
+
+        Raises:
+            NotEnqueuedError: if one was not accepted after several tries; some later ones may
+                have been. Sending all again is safe: the queue and the ledger know the ids.
+        """
+        accepted = 0
+        on_the_way: deque[Future[tuple[Delivery, ...]]] = deque()
+        batches = itertools.batched(deliveries, SQS_BATCH, strict=False)
+        try:
+            for batch in batches:
+                on_the_way.append(self._start(batch))
+                if len(on_the_way) >= self._window or self._executor is None:
+                    accepted += _settle(on_the_way, on_accepted)
+            while on_the_way:
+                accepted += _settle(on_the_way, on_accepted)
+        finally:
+            for future in on_the_way:
+                future.cancel()
+            for future in on_the_way:
+                # Not until the last one has ended may the caller try again: order.
+                if not future.cancelled():
+                    future.exception()
+        return accepted
+
+    def change_visibility(self, messages: Iterable[tuple[str, int]]) -> None:
+        """Say when messages that were received come back.
+
+        Args:
+            messages: receipt handles, and seconds from now; 0 means at once.
+
+        Raises:
+            NotChangedError: if the queue did not do so for all, after several tries.
+            botocore.exceptions.ClientError: if the queue refuses the call as a whole.
+        """
+        gone: list[str] = []
+
+        def call(
+            entries: "list[ChangeMessageVisibilityBatchRequestEntryTypeDef]",
+        ) -> "list[ChangeMessageVisibilityBatchRequestEntryTypeDef]":
+            answer = self._client.change_message_visibility_batch(
+                QueueUrl=self._queue_url, Entries=entries
+            )
+            failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
+            # A stale receipt stays so: that message is already visible, or was received again.
+            gone.extend(entry["Code"] for entry in failed.values() if entry["SenderFault"])
+            return [
+                entry
+                for entry in entries
+                if entry["Id"] in failed and not failed[entry["Id"]]["SenderFault"]
+            ]
+
+        for batch in itertools.batched(messages, SQS_BATCH, strict=False):
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+                for number, (receipt, seconds) in enumerate(batch)
+            ]
+            gone.extend("NotDone" for _ in until_done(entries, call))
+        if gone:
+            raise NotChangedError(f"{len(gone)} messages: {', '.join(sorted(set(gone)))}")
+
+    def _start(self, batch: tuple[Delivery, ...]) -> Future[tuple[Delivery, ...]]:
+        if self._executor is not None:
+            return self._executor.submit(self._send_batch, batch)
+        done: Future[tuple[Delivery, ...]] = Future()
+        done.set_result(self._send_batch(batch))
+        return done
+
+    def _send_batch(self, batch: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+        refused: list[str] = []
+
+        def call(
+            entries: "list[SendMessageBatchRequestEntryTypeDef]",
+        ) -> "list[SendMessageBatchRequestEntryTypeDef]":
+            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
+            refused[:] = [f"{entry['Code']}" for entry in failed.values()]
+            return [entry for entry in entries if entry["Id"] in failed]
+
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {
+                "Id": str(number),
+                "MessageBody": delivery.model_dump_json(),
+                "MessageGroupId": delivery.group,
+                "MessageDeduplicationId": delivery.notification_id,
+            }
+            for number, delivery in enumerate(batch)
+        ]
+        if until_done(entries, call):
+            codes = ", ".join(sorted(set(refused)))
+            raise NotEnqueuedError(
+                f"the queue refused {len(refused)} of {len(batch)} messages: {codes}"
+            )
+        return batch
+
+
+def _settle(
+    on_the_way: deque[Future[tuple[Delivery, ...]]], on_accepted: Callable[[Delivery], None]
+) -> int:
+    batch = on_the_way.popleft().result()
+    for delivery in batch:
+        on_accepted(delivery)
+    return len(batch)
+
+
+class DeadLetterQueue:
+    """A queue for what cannot be processed, with the reason why."""
+
+    def __init__(self, client: "SQSClient", queue_url: str) -> None:
+        """Use a queue; it may be FIFO."""
+        self._client = client
+        self._queue_url = queue_url
+
+    def put(
+        self,
+        body: str,
+        *,
+        reason: str,
+        group: str | None = None,
+        deduplication_id: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put a message there.
+
+        Args:
+            body: the message, as it can be redriven.
+            reason: why it could not be processed; becomes the message attribute `reason`.
+            group: message group, for a FIFO queue.
+            deduplication_id: for a FIFO queue.
+            attributes: further message attributes.
+
+        Raises:
+            botocore.exceptions.ClientError: if the queue does not take it.
+        """
+        fifo: dict[str, Any] = {}
+        if group is not None and deduplication_id is not None:
+            fifo = {"MessageGroupId": group, "MessageDeduplicationId": deduplication_id}
+        self._client.send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": printable(value) or "-"}
+                for name, value in {**(attributes or {}), "reason": reason}.items()
+            },
+            **fifo,
+        )
+
+
+def printable(text: str, length: int = 1000) -> str:
+    """Text as a message attribute or a log can hold it: cut, without control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text[:length])
+
+
+@cache
+def queue_from_environment() -> DeliveryQueue:
+    """The queue whose URL is in the environment, with boto3's own configuration.
+
+    Raises:
+        SettingsError: if the environment variable is missing.
+    """
+    queue_url = os.environ.get(QUEUE_VARIABLE)
+    if not queue_url:
+        raise SettingsError(
+            f"set {QUEUE_VARIABLE} to the stack's output DeliveriesQueueUrl, "
+            "or pass queue=DeliveryQueue(client, queue_url)"
+        )
+    return DeliveryQueue(boto3.client("sqs"), queue_url)

@@ -1,0 +1,38 @@
+"""Settings from the environment: checked once, when a function starts."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class SettingsError(Exception):
+    """The environment lacks a variable, or one has a value that cannot be used."""
+
+
+class EnvironmentSettings(BaseModel):
+    """Base of a function's settings: each field is an environment variable in upper case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read and check the settings.
+
+        Raises:
+            SettingsError: names every variable that is missing or wrong.
+        """
+        try:
+            return cls.model_validate(
+                {
+                    field: environment[field.upper()]
+                    for field in cls.model_fields
+                    if field.upper() in environment
+                }
+            )
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{str(one['loc'][0]).upper()}: {one['msg']}"
+                for one in error.errors(include_url=False, include_input=False)
+            )
+            raise SettingsError(f"environment variables are missing or wrong: {wrong}") from None

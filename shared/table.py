@@ -1,0 +1,239 @@
+"""The trainings table, as the functions read and change it."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from shared.ledger import expiry, ledger_key
+from shared.trainings import (
+    PARTICIPANT_PREFIX,
+    TRAINING_ENTITY,
+    Item,
+    Participant,
+    Training,
+    TrainingState,
+    UnreadableItemError,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PAGE_SIZE = 1000
+"""Participants read at once: some 300 KiB."""
+
+
+def training_key(training_uuid: str) -> dict[str, Any]:
+    """The key of a training's item."""
+    return {"training_uuid": {"S": training_uuid}, "entity": {"S": TRAINING_ENTITY}}
+
+
+def participant_key(training_uuid: str, participant_uuid: str) -> dict[str, Any]:
+    """The key of a participant's item."""
+    return {
+        "training_uuid": {"S": training_uuid},
+        "entity": {"S": f"{PARTICIPANT_PREFIX}{participant_uuid}"},
+    }
+
+
+def condition_failed(error: ClientError) -> bool:
+    """Whether a conditional write was refused because its condition does not hold."""
+    return error.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+class TrainingTable:
+    """The trainings table; all reads are strongly consistent."""
+
+    def __init__(
+        self, client: "DynamoDBClient", table_name: str, *, page_size: int = PAGE_SIZE
+    ) -> None:
+        """Use a table."""
+        self._client = client
+        self._table_name = table_name
+        self._page_size = page_size
+
+    def training(self, training_uuid: str) -> Training | None:
+        """Read a training; None if there is none.
+
+        Raises:
+            UnreadableItemError: if the item is not a training by the contract.
+        """
+        answer = self._client.get_item(
+            TableName=self._table_name, Key=training_key(training_uuid), ConsistentRead=True
+        )
+        item: Item | None = answer.get("Item")
+        return None if item is None else Training.from_item(item)
+
+    def participant_pages(
+        self,
+        training_uuid: str,
+        on_unreadable: Callable[[UnreadableItemError, Item], None],
+    ) -> Iterator[list[Participant]]:
+        """Read the participants of a training page by page.
+
+        Args:
+            training_uuid: of the training.
+            on_unreadable: told of each item that is not a participant by the contract; the others
+                are not held up by it.
+        """
+        for items in self._participant_items(training_uuid):
+            page = []
+            for item in items:
+                try:
+                    page.append(Participant.from_item(item))
+                except UnreadableItemError as error:
+                    on_unreadable(error, item)
+            yield page
+
+    def has_participants(self, training_uuid: str, at_least: int) -> bool:
+        """Whether a training has at least so many participants; reads no more than so many."""
+        found = 0
+        pages = self._participant_items(training_uuid, limit=at_least)
+        while found < at_least:
+            page = next(pages, None)
+            if page is None:
+                return False
+            found += len(page)
+        return True
+
+    def _participant_items(
+        self, training_uuid: str, limit: int | None = None
+    ) -> Iterator[list[Item]]:
+        start: dict[str, Any] = {}
+        while True:
+            answer = self._client.query(
+                TableName=self._table_name,
+                KeyConditionExpression="training_uuid = :training AND begins_with(entity, :prefix)",
+                ExpressionAttributeValues={
+                    ":training": {"S": training_uuid},
+                    ":prefix": {"S": PARTICIPANT_PREFIX},
+                },
+                ConsistentRead=True,
+                Limit=min(limit or self._page_size, self._page_size),
+                **start,
+            )
+            yield list(answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def remove_participant(
+        self,
+        training_uuid: str,
+        participant_uuid: str,
+        *,
+        notification_id: str,
+        ledger_table: str,
+        at: datetime,
+    ) -> bool:
+        """Delete a participant because of a notification, once for that notification.
+
+        That it was done is noted in the ledger in the same transaction: a repeated event must not
+        remove a participant that has joined again since.
+
+        Args:
+            training_uuid: of the training.
+            participant_uuid: of the participant.
+            notification_id: of the notification that led to it.
+            ledger_table: name of the ledger's table.
+            at: when this is done.
+
+        Returns:
+            Whether the participant was deleted by this call.
+
+        Raises:
+            botocore.exceptions.ClientError: if the transaction failed for another reason than that
+                there is nothing to do.
+        """
+        try:
+            self._client.transact_write_items(
+                TransactItems=[
+                    {
+                        "Delete": {
+                            "TableName": self._table_name,
+                            "Key": participant_key(training_uuid, participant_uuid),
+                            "ConditionExpression": "attribute_exists(entity)",
+                        }
+                    },
+                    {
+                        "Update": {
+                            "TableName": ledger_table,
+                            "Key": ledger_key(notification_id),
+                            "UpdateExpression": "SET participant_removed = :yes, "
+                            "expires_at = if_not_exists(expires_at, :expires_at)",
+                            "ConditionExpression": "attribute_not_exists(participant_removed)",
+                            "ExpressionAttributeValues": {
+                                ":yes": {"BOOL": True},
+                                ":expires_at": {"N": str(expiry(at))},
+                            },
+                        }
+                    },
+                ]
+            )
+        except ClientError as error:
+            reasons = error.response.get("CancellationReasons", [])
+            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+                return False
+            raise
+        return True
+
+    def set_error(  # noqa: PLR0913 - each is a field of the item
+        self,
+        training_uuid: str,
+        *,
+        state: TrainingState,
+        round_number: int,
+        reason: str,
+        receiver_uuid: str,
+        notification_id: str,
+        at: datetime,
+    ) -> bool:
+        """Let a training become `ERROR`, if it is still where it was announced to be.
+
+        Args:
+            training_uuid: of the training.
+            state: the state that was announced.
+            round_number: the round that was announced.
+            reason: what happened.
+            receiver_uuid: whom it happened to.
+            notification_id: of the notification that led to it.
+            at: when it happened.
+
+        Returns:
+            Whether it became `ERROR` by this call: false if it is gone, over, or further on.
+
+        Raises:
+            botocore.exceptions.ClientError: if the write failed for another reason.
+        """
+        try:
+            self._client.update_item(
+                TableName=self._table_name,
+                Key=training_key(training_uuid),
+                UpdateExpression="SET #state = :error_state, #error = :error",
+                ConditionExpression="#state = :state AND #round = :round",
+                ExpressionAttributeNames={
+                    "#state": "state",
+                    "#round": "round",
+                    "#error": "error",
+                },
+                ExpressionAttributeValues={
+                    ":error_state": {"S": TrainingState.ERROR.value},
+                    ":state": {"S": state.value},
+                    ":round": {"N": str(round_number)},
+                    ":error": {
+                        "M": {
+                            "reason": {"S": reason},
+                            "receiver_uuid": {"S": receiver_uuid},
+                            "notification_id": {"S": notification_id},
+                            "round": {"N": str(round_number)},
+                            "at": {"S": at.isoformat()},
+                        }
+                    },
+                },
+            )
+        except ClientError as error:
+            if condition_failed(error):
+                return False
+            raise
+        return True

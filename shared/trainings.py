@@ -1,0 +1,246 @@
+"""Trainings and participants as the trainings table holds them, parsed into frozen models."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Any, Self, cast
+from uuid import UUID
+
+from boto3.dynamodb.types import TypeDeserializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+TRAINING_ENTITY = "TRAINING"
+PARTICIPANT_PREFIX = "PARTICIPANT#"
+
+MAX_ENDPOINT_LENGTH = 2048
+"""Longer URLs are not portable, and ten of them must fit into one SendMessageBatch."""
+
+type Item = Mapping[str, Mapping[str, Any]]
+"""An item as DynamoDB's API and its streams show it: a type descriptor around each value."""
+
+
+def _check_uuid(value: str) -> str:
+    try:
+        UUID(value)
+    except ValueError:
+        msg = "must be a UUID"
+        raise ValueError(msg) from None
+    return value
+
+
+Uuid = Annotated[str, Field(max_length=45), AfterValidator(_check_uuid)]
+"""A UUID as somebody wrote it: it may be part of a key, so its spelling is kept."""
+
+
+def same_uuid(one: str, other: str) -> bool:
+    """Whether two spellings mean the same UUID."""
+    return UUID(one) == UUID(other)
+
+
+class TrainingState(StrEnum):
+    """The states of a training, named as in fl-demonstrator."""
+
+    INITIAL = "INITIAL"
+    ONGOING = "ONGOING"
+    SWAG_ROUND = "SWAG_ROUND"
+    MODEL_TEST = "MODEL_TEST"
+    COMPLETED = "COMPLETED"
+    ERROR = "ERROR"
+
+
+RUNNING_STATES = frozenset(
+    {TrainingState.ONGOING, TrainingState.SWAG_ROUND, TrainingState.MODEL_TEST}
+)
+FINAL_STATES = frozenset({TrainingState.COMPLETED, TrainingState.ERROR})
+
+
+class FailurePolicy(StrEnum):
+    """What one participant that cannot be reached means for its training."""
+
+    STRICT = "strict"
+    QUORUM = "quorum"
+
+
+class UnreadableItemError(Exception):
+    """An item of the trainings table is not what the contract says; names the item and the field.
+
+    Attributes:
+        item: the item's keys, as people would name it.
+        field: the attribute that is missing or wrong, dotted if nested.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, item: str, field: str, reason: str) -> None:
+        """Name the item, the field, and what is wrong with it."""
+        super().__init__(f"{item}: field {field}: {reason}")
+        self.item = item
+        self.field = field
+        self.reason = reason
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Receiver(_Model):
+    """Somebody who can be notified.
+
+    The endpoint is any string here: whether it is a usable URL is for the delivery to find out.
+    """
+
+    uuid: Uuid
+    message_endpoint: Annotated[str, Field(max_length=MAX_ENDPOINT_LENGTH)]
+
+
+class Participant(Receiver):
+    """A receiver that takes part in a training.
+
+    Attributes:
+        joined_at: when it joined, ISO 8601, as the write side set it; part of an id, so kept as is.
+        model_uuid: the model that it trains in the next round, if not the training's.
+    """
+
+    joined_at: Annotated[str, Field(max_length=64)] | None = None
+    model_uuid: Uuid | None = None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse an item of the table, or an image of its stream.
+
+        Raises:
+            UnreadableItemError: if it is not a participant by the contract.
+        """
+        name = item_name(item)
+        entity = _plain(item, "entity", name)
+        if not isinstance(entity, str) or not entity.startswith(PARTICIPANT_PREFIX):
+            raise UnreadableItemError(name, "entity", f"must be {PARTICIPANT_PREFIX}<uuid>")
+        _check_key(item, name)
+        values = {
+            "uuid": entity.removeprefix(PARTICIPANT_PREFIX),
+            **_listed(item, name, ("message_endpoint", "joined_at", "model_uuid")),
+        }
+        return _validate(cls, values, name, {"uuid": "entity"})
+
+
+class TrainingOptions(_Model):
+    """The training's failure policy.
+
+    Attributes:
+        failure_policy: `strict` ends the training with the first unreachable participant, `quorum`
+            removes that participant instead.
+        min_participants: how many have to be left after a removal.
+        required_participants: those whose removal ends the training in any case.
+    """
+
+    failure_policy: Annotated[FailurePolicy, Field(strict=False)] = FailurePolicy.STRICT
+    min_participants: Annotated[int, Field(ge=0)] = 1
+    required_participants: Annotated[frozenset[Uuid], Field(strict=False)] = frozenset()
+
+    def requires(self, participant_uuid: str) -> bool:
+        """Whether the training cannot go on without this participant."""
+        return any(same_uuid(participant_uuid, uuid) for uuid in self.required_participants)
+
+
+class Training(_Model):
+    """A training, without its participants.
+
+    Attributes:
+        round: the current round, counted from 0.
+        actor: who ordered the training.
+        last_update: when the server last changed it, ISO 8601.
+        error: set together with the state `ERROR` by the failure callback.
+    """
+
+    training_uuid: Uuid
+    state: Annotated[TrainingState, Field(strict=False)]
+    round: Annotated[int, Field(ge=0)]
+    model_uuid: Uuid
+    actor: Receiver
+    last_update: Annotated[str, Field(max_length=64)] | None = None
+    options: TrainingOptions = TrainingOptions()
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def error_reason(self) -> str | None:
+        """Why it became `ERROR`, if whoever set that said so; at most 1,000 characters."""
+        reason = (self.error or {}).get("reason")
+        return reason[:1000] if isinstance(reason, str) else None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse an item of the table, or an image of its stream.
+
+        Raises:
+            UnreadableItemError: if it is not a training by the contract.
+        """
+        name = item_name(item)
+        values = _listed(item, name, tuple(cls.model_fields))
+        if not isinstance(values.get("error", {}), dict):
+            # Others may keep a note of their own there: no reason not to tell people of the error.
+            del values["error"]
+        return _validate(cls, values, name, {})
+
+
+def item_name(item: Item) -> str:
+    """How people would name an item: its keys."""
+    training = item.get("training_uuid", {}).get("S", "?")
+    entity = item.get("entity", {}).get("S", "?")
+    return f"item {str(entity)[:100]!r} of training {str(training)[:100]!r}"
+
+
+def later(moment: str | None, than: str | None) -> bool:
+    """Whether an ISO 8601 time is later than another; false if either is missing or unreadable."""
+    if moment is None or than is None:
+        return False
+    try:
+        return datetime.fromisoformat(moment) > datetime.fromisoformat(than)
+    except (ValueError, TypeError):  # TypeError: only one of them has a time zone
+        return False
+
+
+def _validate[M: _Model](
+    model: type[M], values: Mapping[str, Any], name: str, renamed: Mapping[str, str]
+) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UnreadableItemError(name, renamed.get(field, field), first["msg"]) from None
+
+
+def _check_key(item: Item, name: str) -> None:
+    try:
+        _check_uuid(item["training_uuid"]["S"])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise UnreadableItemError(name, "training_uuid", "must be a UUID") from None
+
+
+def _listed(item: Item, name: str, attributes: tuple[str, ...]) -> dict[str, Any]:
+    """The attributes that the contract lists; all others are the FL server's own."""
+    return {key: _plain(item, key, name) for key in attributes if key in item}
+
+
+@cache
+def _deserializer() -> TypeDeserializer:
+    return TypeDeserializer()
+
+
+def _plain(item: Item, key: str, name: str) -> object:
+    try:
+        # What is no attribute value raises one of the errors below.
+        value = _deserializer().deserialize(cast("Any", item[key]))
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError):
+        raise UnreadableItemError(name, key, "is not a value that DynamoDB can hold") from None
+    return _whole_numbers(value)
+
+
+def _whole_numbers(value: object) -> object:
+    """DynamoDB has one number type; a whole number is an int to us."""
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole_numbers(inner) for key, inner in value.items()}
+    return value
