@@ -114,14 +114,14 @@ $(UV): tools/uv.txt
 
 $(VENV): pyproject.toml uv.lock .python-version | $(UV)
 	@echo "Fetching the project's dependencies (once per change of uv.lock) ..."
-	@$(UV) sync -q --locked || \
+	@$(UV) sync -q --locked --compile-bytecode || \
 	  { echo "The project's dependencies could not be fetched (see above); 'make lock' helps if uv.lock is out of date"; exit 1; }
 	@touch $@
 
 # Bytecode is compiled at once: `sam` starts several times in every run.
 $(SAM) $(MINISTACK): $(TOOLS)/%/.ready: tools/%.txt .python-version | $(UV)
 	@echo "Fetching $* (once) ..."
-	@$(UV) venv -q --clear $(TOOLS)/$* && \
+	@{ [ -x $(TOOLS)/$*/bin/python ] || $(UV) venv -q --clear $(TOOLS)/$*; } && \
 	  VIRTUAL_ENV=$(TOOLS)/$* $(UV) pip sync -q --require-hashes --compile-bytecode tools/$*.txt || \
 	  { rm -rf $(TOOLS)/$*; echo "$* could not be fetched (see above)"; exit 1; }
 	@touch $@

@@ -11,9 +11,8 @@ from cli.progress import Steps
 
 def up() -> None:
     """Start the local stack, or deploy changed code onto the running one."""
-    console = Console()
     _end_tidily()
-    local = LocalStack(HOME, Steps(console))
+    local = LocalStack(HOME, Steps(Console()))
     stack = local.start()
     local.release()
     console.print(
@@ -26,9 +25,8 @@ def up() -> None:
 
 def down() -> None:
     """Stop the local stack."""
-    console = Console()
-    stopped = LocalStack(HOME, Steps(console)).stop()
-    console.print("The local stack is stopped." if stopped else "No local stack was running.")
+    stopped = LocalStack(HOME, Steps(Console())).stop()
+    print("The local stack is stopped." if stopped else "No local stack was running.")
 
 
 def _end_tidily() -> None:
