@@ -11,16 +11,14 @@ from cli.progress import Steps
 
 def up() -> None:
     """Start the local stack, or deploy changed code onto the running one."""
-    _end_tidily()
+    end_tidily()
     local = LocalStack(HOME, Steps(Console()))
     stack = local.start()
     local.release()
-    console.print(
-        f"\nThe stack [bold]{stack.name}[/] runs at {stack.endpoint_url}", highlight=False
-    )
+    print(f"\nThe stack {stack.name} runs at {stack.endpoint_url}")
     for name, value in stack.outputs.items():
-        console.print(f"  {name:20} {value}", highlight=False, soft_wrap=True)
-    console.print("It is described in .local/stack.json. 'make down' stops it.", highlight=False)
+        print(f"  {name:20} {value}")
+    print("It is described in .local/stack.json. 'make down' stops it.")
 
 
 def down() -> None:
@@ -29,8 +27,8 @@ def down() -> None:
     print("The local stack is stopped." if stopped else "No local stack was running.")
 
 
-def _end_tidily() -> None:
-    """Take a request to end as an interrupt, which stops what was begun."""
+def end_tidily() -> None:
+    """Take a request to end as an interrupt, so that what was begun is stopped."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
