@@ -1,0 +1,274 @@
+"""Names over a real name server and real sockets: looked up once, judged whole, called by number.
+
+127.0.0.2 and 127.0.0.3 stand for public addresses here (they are opened), 127.0.0.66 for a private
+one.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from ipaddress import ip_network
+
+import pytest
+
+from shared.guard import EndpointGuard
+from shared.http import (
+    MAX_LOOKUPS,
+    Answer,
+    Forbidden,
+    Poster,
+    Resolver,
+    Responded,
+    Unreachable,
+    system_resolve,
+)
+from tests.wire import NameServer, Receiver, status
+
+NAME = "receiver.example"
+PUBLIC, OTHER_PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.3", "127.0.0.66"
+GUARD = EndpointGuard([ip_network(PUBLIC), ip_network(OTHER_PUBLIC)], allow_plain_http=True)
+SLACK_SECONDS = 1.0
+
+
+def poster(resolve: Resolver, timeout_seconds: float = 10) -> Poster:
+    return Poster(GUARD, timeout_seconds=timeout_seconds, resolve=resolve)
+
+
+def post(poster: Poster, port: int, name: str = NAME) -> Answer:
+    return poster.post(f"http://{name}:{port}/inbox", {}, b"{}")
+
+
+def test_a_name_is_looked_up_once_and_kept_for_the_host_header() -> None:
+    with NameServer({NAME: [[PUBLIC]]}) as names, Receiver(status(200), host=PUBLIC) as receiver:
+        assert post(poster(names.resolve), receiver.port) == Responded(200, None)
+        assert names.lookups(NAME) == 1
+    assert f"\r\nHost: {NAME}:{receiver.port}\r\n".encode() in receiver.requests[0]
+
+
+def test_a_name_that_changes_its_address_between_two_look_ups_gains_nothing() -> None:
+    """DNS rebinding: a good address for the check, a private one for the connection."""
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer({NAME: [[PUBLIC], [PRIVATE]]}))
+        public = stack.enter_context(Receiver(status(200), host=PUBLIC))
+        private = stack.enter_context(Receiver(status(200), host=PRIVATE, port=public.port))
+        ours = poster(names.resolve)
+
+        assert post(ours, public.port) == Responded(200, None)
+        assert names.lookups(NAME) == 1
+        assert (public.connections, private.connections) == (1, 0)
+
+        assert post(ours, public.port) == Forbidden("address not allowed")
+        assert names.lookups(NAME) == 2
+        assert (public.connections, private.connections) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        [PRIVATE],
+        [PUBLIC, PRIVATE],
+        [PRIVATE, PUBLIC],
+        [PUBLIC, OTHER_PUBLIC, PRIVATE],
+        [PUBLIC, "10.0.0.1"],
+        [PUBLIC, "0.0.0.0"],  # noqa: S104 - an address to refuse, not to bind to
+        [PUBLIC, "::1"],
+        [PUBLIC, "::ffff:127.0.0.2"],
+        [PUBLIC, "::127.0.0.2"],
+        [PUBLIC, "64:ff9b::7f00:2"],
+        [PUBLIC, "fe80::1"],
+        [*[f"203.0.114.{number}" for number in range(50)], PRIVATE],
+    ],
+)
+def test_a_mix_of_good_and_bad_addresses_is_refused_without_a_connection(
+    addresses: Sequence[str],
+) -> None:
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer({NAME: [addresses]}))
+        public = stack.enter_context(Receiver(status(200), host=PUBLIC))
+        private = stack.enter_context(Receiver(status(200), host=PRIVATE, port=public.port))
+        assert post(poster(names.resolve), public.port) == Forbidden("address not allowed")
+    assert (public.connections, private.connections) == (0, 0)
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "168.63.129.16"])
+def test_a_name_of_a_metadata_service_is_refused(address: str) -> None:
+    guard = EndpointGuard([ip_network("0.0.0.0/0"), ip_network("::/0")], allow_plain_http=True)
+    with NameServer({NAME: [[address]]}) as names:
+        ours = Poster(guard, timeout_seconds=10, resolve=names.resolve)
+        assert post(ours, 80) == Forbidden("metadata address")
+
+
+def test_a_name_that_leads_to_the_runtime_api_is_refused() -> None:
+    guard = EndpointGuard(
+        [ip_network("127.0.0.0/8")], allow_plain_http=True, own_services={("127.0.0.1", 9001)}
+    )
+    with NameServer({NAME: [["127.0.0.1"]]}) as names:
+        ours = Poster(guard, timeout_seconds=10, resolve=names.resolve)
+        assert post(ours, 9001) == Forbidden("own service")
+
+
+def test_an_address_needs_no_look_up() -> None:
+    def never(host: str) -> Sequence[str]:
+        raise AssertionError(host)
+
+    with Receiver(status(200), host=PUBLIC) as receiver:
+        assert post(poster(never), receiver.port, PUBLIC) == Responded(200, None)
+
+
+def test_a_refused_url_is_not_looked_up() -> None:
+    with NameServer({NAME: [[PUBLIC]]}) as names:
+        ours = Poster(EndpointGuard(), timeout_seconds=10, resolve=names.resolve)
+        assert post(ours, 80) == Forbidden("plain http not allowed")
+        assert names.lookups(NAME) == 0
+
+
+def test_a_name_that_does_not_exist_may_exist_later() -> None:
+    with NameServer({}) as names:
+        assert post(poster(names.resolve), 80) == Unreachable("name not resolved")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "127.1", "fe80::1%x%y", "\x00"])
+def test_a_resolver_s_answer_that_is_no_address_is_none(text: str) -> None:
+    assert post(poster(lambda _: [text]), 80) == Unreachable("name not resolved")
+
+
+def test_a_scoped_address_is_refused() -> None:
+    assert post(poster(lambda _: ["fe80::1%lo"]), 80) == Forbidden("address not allowed")
+
+
+def test_an_address_that_refuses_the_connection_gives_way_to_the_next() -> None:
+    with (
+        NameServer({NAME: [[PUBLIC, OTHER_PUBLIC]]}) as names,
+        Receiver(status(200), host=OTHER_PUBLIC) as receiver,
+    ):
+        assert post(poster(names.resolve), receiver.port) == Responded(200, None)
+        assert (receiver.connections, names.lookups(NAME)) == (1, 1)
+
+
+def test_an_answer_of_one_address_is_not_asked_for_again_at_another() -> None:
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer({NAME: [[PUBLIC, OTHER_PUBLIC]]}))
+        first = stack.enter_context(Receiver(status(503), host=PUBLIC))
+        other = stack.enter_context(Receiver(status(200), host=OTHER_PUBLIC, port=first.port))
+        assert post(poster(names.resolve), first.port) == Responded(503, None)
+    assert (len(first.requests), len(other.requests)) == (1, 0)
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loopback can't swallow a connection attempt, so the time it would take is taken here."""
+    connect = socket.socket.connect
+
+    class Swallowing(socket.socket):
+        def connect(self, address: tuple[str, int], /) -> None:  # type: ignore[override]
+            if address[0] == PUBLIC:
+                time.sleep(self.gettimeout() or 0)
+                raise TimeoutError
+            connect(self, address)
+
+    with Receiver(status(200), host=OTHER_PUBLIC) as receiver:
+        ours = poster(lambda _: [PUBLIC, OTHER_PUBLIC], timeout_seconds=1)
+        monkeypatch.setattr("socket.socket", Swallowing)
+        started = time.monotonic()
+        assert post(ours, receiver.port) == Responded(200, None)
+        assert time.monotonic() - started == pytest.approx(0.5, abs=0.3)
+
+
+def test_only_a_few_of_many_addresses_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    class Refusing(socket.socket):
+        def connect(self, address: tuple[str, int], /) -> None:  # type: ignore[override]
+            tried.append(address[0])
+            raise ConnectionRefusedError
+
+    many = [f"8.8.8.{number}" for number in range(200)]
+    monkeypatch.setattr("socket.socket", Refusing)
+    assert post(poster(lambda _: many), 80) == Unreachable("connection refused")
+    assert tried == many[:4]
+
+
+def test_a_look_up_that_hangs_costs_the_deadline_and_no_more() -> None:
+    with NameServer({NAME: []}) as names:
+        started = time.monotonic()
+        assert post(poster(names.resolve, 0.3), 80) == Unreachable("timeout")
+        assert 0.3 <= time.monotonic() - started < 0.3 + SLACK_SECONDS
+
+
+def test_names_that_hang_do_not_make_others_wait() -> None:
+    release = threading.Event()
+
+    def resolve(host: str) -> Sequence[str]:
+        if host.startswith("hanging"):
+            release.wait(20)
+        return [PUBLIC]
+
+    ours = poster(resolve, 3)
+    with Receiver(status(200), host=PUBLIC) as receiver:
+        threads = [
+            threading.Thread(target=post, args=(ours, 80, f"hanging{number}.example"))
+            for number in range(30)
+        ]
+        for thread in threads:
+            thread.start()
+        started = time.monotonic()
+        assert post(ours, receiver.port) == Responded(200, None)
+        assert time.monotonic() - started < SLACK_SECONDS
+        release.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_look_ups_left_behind_are_bounded_and_come_back() -> None:
+    release = threading.Event()
+
+    def resolve(host: str) -> Sequence[str]:
+        release.wait(20)
+        return [PUBLIC]
+
+    ours = poster(resolve, 0.01)
+    for _ in range(MAX_LOOKUPS):
+        assert post(ours, 80) == Unreachable("timeout")
+    assert post(ours, 80) == Unreachable("name not resolved")
+    release.set()
+    patient = time.monotonic() + 10
+    while post(ours, 1) == Unreachable("name not resolved"):
+        assert time.monotonic() < patient
+        time.sleep(0.01)
+
+
+def test_threads_for_look_ups_are_used_again() -> None:
+    ours = poster(lambda _: [PUBLIC])
+    before = threading.active_count()
+    for _ in range(100):
+        post(ours, 1)
+    assert threading.active_count() - before <= 3
+
+
+def test_no_more_threads_is_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert post(poster(lambda _: [PUBLIC]), 80) == Unreachable("name not resolved")
+
+
+def test_the_system_s_resolver_gives_addresses() -> None:
+    assert "127.0.0.1" in system_resolve("localhost")
+
+
+def test_the_system_s_resolver_is_asked_for_the_name_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def getaddrinfo(host: object, port: object, **_: object) -> list[object]:
+        asked.append((host, port))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 0))]
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    assert system_resolve("xn--mnchen-3ya.example") == ["8.8.8.8"]
+    assert asked == [(b"xn--mnchen-3ya.example", None)]
