@@ -38,7 +38,7 @@ class ModelBody(Body):
     global_model_uuid: Uuid
 
 
-class RoundBody(ModelBody):
+class RoundBody(Body):
     """Names the round and the global model."""
 
     round: int
