@@ -18,13 +18,13 @@ class NotificationType(Enum):
     MODEL_TEST_ROUND = "MODEL_TEST_ROUND", "Start model round"
     TRAINING_ERROR = "TRAINING_ERROR", "Training error"
 
-    def __new__(cls, value: str, _description: str) -> Self:
+    def __new__(cls, value: str, _description: str = "") -> Self:
         """Make the first of the two strings the member's value."""
         member = object.__new__(cls)
         member._value_ = value
         return member
 
-    def __init__(self, _value: str, description: str) -> None:
+    def __init__(self, _value: str, description: str = "") -> None:
         """Keep the second of the two strings as the description."""
         self._description = description
 
