@@ -17,6 +17,8 @@ COMMANDS = {
     "up": "cli.local.commands:up",
     "down": "cli.local.commands:down",
     "invoke": "cli.local.commands:invoke",
+    "trace": "cli.trace:trace",
+    "status": "cli.status:status",
 }
 """Subcommand -> module:function. The function's parameters are its arguments and options, as Typer
 reads them, and its docstring is the help; the module is imported only when the command is used."""

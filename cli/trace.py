@@ -21,18 +21,17 @@ from cli.tracing.page import page
 from cli.tracing.since import parse_since
 from cli.tracing.steps import Step, Wanted, in_order
 from cli.tracing.story import TrainingStory, tell
-from cli.tracing.terminal import printable, render, step_line, summary
+from cli.tracing.terminal import output_console, printable, render, step_line, summary
 
 POLL_SECONDS = 2.0
 """How long `--follow` waits between two looks; CloudWatch allows few calls per second."""
 
 _INCOMPLETE = 3
 _MOST_TROUBLES = 10
-_PIPED_WIDTH = 160
 
 
 def trace(  # noqa: PLR0913  # Typer makes one option of each
-    training_uuid: Annotated[str, typer.Argument(help="The training.", show_default=False)],
+    training_uuid: Annotated[str, typer.Argument(help="The training.", metavar="TRAINING_UUID")],
     *,
     receiver: Annotated[
         str | None, typer.Option(help="Only this receiver: its uuid, or how it begins.")
@@ -69,10 +68,10 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
 ) -> None:
     """Show what happened to a training's notifications, and why.
 
-    Reads the stack's log: one table for each receiver in the order of time, what failed in red,
-    and at the end a summary. Times are in UTC.
+    Reads the stack's log and shows a table for each receiver, in the order of time and with what
+    failed in red, and a summary. Times are in UTC, "after" is counted from the state change.
 
-    Ends with 1 if there is nothing to show, with 3 if there was too much to read all of it.
+    Exit status: 1 if there is nothing to show, 3 if there was too much to read all of it.
     """
     if follow and html is not None:
         raise typer.BadParameter("--follow and --html don't go together")
@@ -89,7 +88,7 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
         write_page(story, html, note=_note(wanted, reader.cut_short))
     if as_json:
         print(json.dumps([step.as_json() for step in story.steps], indent=2))
-    console = _console(stderr=as_json)
+    console = output_console(stderr=as_json)
     if html is not None and story.steps:
         console.print(summary(story, width=console.width))
         size = html.stat().st_size / 1_000_000
@@ -121,7 +120,8 @@ def read_story(
         steps = list(_watched(_read(reader, spelled), console))
         if steps:
             break
-    return tell(wanted.training_uuid, steps)
+    # As the log spells it, which is what the FL server knows it by.
+    return tell(steps[0].training_uuid if steps else wanted.training_uuid, steps)
 
 
 def write_page(story: TrainingStory, to: Path, *, note: str | None = None) -> None:
@@ -146,14 +146,6 @@ def _parse_since(text: str | None) -> datetime | None:
         return None if text is None else parse_since(text, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since") from error
-
-
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal:
-        # A file has no width: wide enough that nothing breaks.
-        console = Console(stderr=stderr, highlight=False, width=_PIPED_WIDTH)
-    return console
 
 
 def _spellings(uuid: str) -> list[str]:
@@ -194,7 +186,7 @@ def explain(error: ClientError | BotoCoreError) -> str:
 
 
 def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
-    console = _console()
+    console = output_console()
     followers = [
         Follower(reader, replace(wanted, training_uuid=spelling))
         for spelling in _spellings(wanted.training_uuid)

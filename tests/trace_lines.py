@@ -142,7 +142,7 @@ class MadeUpTraining:
                 **ids,
                 attempt=n,
                 status_code=status,
-                reason=reason,
+                reason=reason or (None if status and status < 300 else f"answered {status}"),
                 latency_ms=round(took, 1),
             )
 
@@ -180,7 +180,7 @@ class MadeUpTraining:
         elif behaviour == "rejecting" and (number or 0) >= 2:
             yield attempt(1, 410, None, chance.uniform(5, 60))
             outcome, status, done = "rejected", 410, "participant removed"
-            yield concluded(1, outcome, status, None)
+            yield concluded(1, outcome, status, "answered 410")
             gone.add(receiver)
         elif behaviour == "flaky" and chance.random() < 0.6:
             yield attempt(1, 503, None, chance.uniform(5, 60))

@@ -69,11 +69,16 @@ class NotificationStory:
 
     @property
     def why(self) -> str:
-        """Why it ended so, as far as the log says: the reason or the last status, or nothing."""
+        """Why it ended so, as far as the log says: the last status or the reason, or nothing."""
         ended = self.conclusion
         if ended is None or ended.kind is not StepKind.CONCLUDED:
             return ""
-        return ended.reason or (f"HTTP {ended.status_code}" if ended.status_code else "")
+        if ended.status_code is not None and ended.reason in (
+            None,
+            f"answered {ended.status_code}",
+        ):
+            return f"HTTP {ended.status_code}"
+        return ended.reason or ""
 
     @property
     def attempts(self) -> int:

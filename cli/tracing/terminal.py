@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +38,7 @@ STYLES = {
 _MARKS = {"accepted": "✓", "rejected": "✗", "failed": "✗", "superseded": "-", UNDECIDED: "…"}
 _ID_LENGTH = 12
 _WIDE = 115
+_PIPED_WIDTH = 160
 
 
 def render(story: TrainingStory, *, width: int) -> Iterator[RenderableType]:
@@ -107,7 +108,7 @@ def summary(story: TrainingStory, *, width: int) -> RenderableType:
             table.add_row(
                 _time_of(ended.at, day),
                 printable(failure.receiver_uuid or ""),
-                _notification_name(failure.notification_type, failure.round),
+                notification_name(failure.notification_type, failure.round),
                 _why(failure),
                 style="red",
             )
@@ -123,10 +124,18 @@ def step_line(step: Step) -> Text:
     line = Text(no_wrap=True, overflow="ignore")
     line.append(step.at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3], style="dim")
     line.append(f"  {printable(step.receiver_uuid or '?')}")
-    line.append(f"  {_notification_name(step.notification_type, step.round):<24}")
+    line.append(f"  {notification_name(step.notification_type, step.round):<24}")
     line.append(f"  {step.kind.value:<11}", style=_step_style(step))
-    line.append("  " + _result(step), style=_step_style(step))
+    line.append("  " + result(step), style=_step_style(step))
     return line
+
+
+def output_console(*, stderr: bool = False) -> Console:
+    """A console for a command's result; a file has no width, so it gets a generous one."""
+    console = Console(stderr=stderr, highlight=False)
+    if console.is_terminal:
+        return console
+    return Console(stderr=stderr, highlight=False, width=_PIPED_WIDTH)
 
 
 def printable(text: str) -> str:
@@ -169,13 +178,13 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
         table.add_row(
             _time_of(step.at, day),
             Text(
-                _notification_name(step.notification_type, step.round),
+                notification_name(step.notification_type, step.round),
                 style="red" if ended_badly else "",
             ),
             *([printable(step.notification_id or "")] if width >= _WIDE else []),
             Text(step.kind.value, style=style),
             str(step.attempt) if step.attempt is not None else "",
-            Text(_result(step), style=style),
+            Text(result(step), style=style),
         )
         day = _day(step.at)
     return table
@@ -200,7 +209,7 @@ def _why(story: NotificationStory) -> str:
     ]
     ended = story.conclusion
     if ended is not None and ended.attempt is not None:
-        parts.append(_count(ended.attempt, "attempt"))
+        parts.append(count(ended.attempt, "attempt"))
     follow_up = next(
         (s.reason for s in reversed(story.steps) if s.kind is StepKind.CALLED_BACK and s.reason),
         None,
@@ -224,13 +233,14 @@ def _succeeded(step: Step) -> bool:
     return step.status_code is not None and step.status_code // 100 == 2  # noqa: PLR2004  # 2xx
 
 
-def _result(step: Step) -> str:
+def result(step: Step) -> str:
+    """What came of a step, in words."""
     parts: list[str] = []
     if step.kind is StepKind.CONCLUDED and step.outcome:
         parts.append(f"{_MARKS.get(step.outcome, '?')} {step.outcome}")
     if step.status_code is not None and step.kind is not StepKind.CALLED_BACK:
         parts.append(f"HTTP {step.status_code}")
-    if step.reason:
+    if step.reason and step.reason != f"answered {step.status_code}":
         parts.append(step.reason)
     if step.latency_ms is not None:
         parts.append(f"in {_duration(step.latency_ms)}")
@@ -250,13 +260,15 @@ def _duration(milliseconds: int) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
-def _notification_name(kind: str | None, number: int | None) -> str:
+def notification_name(kind: str | None, number: int | None) -> str:
+    """A notification's type, with its round if it has one."""
     name = printable(kind or "?")
     return name if number is None else f"{name} {number}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _day(at: datetime) -> str:

@@ -51,7 +51,11 @@
     }
     return "";
   };
-  const reason = (s) => (S.reason[s] < 0 ? "" : data.reasons[S.reason[s]]);
+  // "answered 503" says no more than the status does.
+  const reason = (s) => {
+    const text = S.reason[s] < 0 ? "" : data.reasons[S.reason[s]];
+    return text === `answered ${S.status[s]}` ? "" : text;
+  };
   const succeeded = (s) => S.status[s] >= 200 && S.status[s] < 300;
 
   // Short names, so that twenty of them fit beside each other.
@@ -468,6 +472,8 @@
       for (let s = a; s < b; s++) {
         if (S.kind[s] !== CALLED) continue;
         const xs = Math.max(xOf(stepAt[s]), markAt + 9);
+        c.fillStyle = colours.line;
+        c.fillRect(markAt + 6, y - 0.5, Math.max(0, xs - markAt - 8), 1);
         c.strokeStyle = colours["ink-2"];
         c.lineWidth = 1.25;
         c.beginPath();
@@ -888,7 +894,7 @@
       const kind = S.kind[s];
       const bad = (kind === ATTEMPTED && !succeeded(s)) || (kind === CONCLUDED && badness[n] > 2);
       const words = [];
-      if (S.status[s]) words.push(`HTTP ${S.status[s]}`);
+      if (S.status[s] && kind !== CALLED) words.push(`HTTP ${S.status[s]}`);
       if (kind === CONCLUDED && S.outcome[s] >= 0) words.unshift(data.outcomes[S.outcome[s]]);
       if (reason(s)) words.push(reason(s));
       const more = [];
