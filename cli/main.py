@@ -16,7 +16,7 @@ COMMANDS = {
     "demo": "cli.demo:demo",
     "up": "cli.local.commands:up",
     "down": "cli.local.commands:down",
-    "invoke": "cli.local.commands:invoke",
+    "invoke": "cli.local.invoke:invoke",
     "trace": "cli.trace:trace",
     "status": "cli.status:status",
 }

@@ -17,7 +17,11 @@ from cli.stack import LOCAL_KEY, STACK_FILE, STACK_NAME, Stack, StackFile, find_
 HOME = PROJECT / STACK_FILE.parent
 """The directory of the stack that `make up` starts."""
 
-_ENVIRONMENT = "local"  # of samconfig.toml
+_ENVIRONMENT = "local"
+
+CONFIG = ("--config-file", str(PROJECT / "samconfig.toml"), "--config-env", _ENVIRONMENT)
+"""How each call of SAM CLI finds its settings."""
+
 _BUILD_SECONDS = 600.0
 _DEPLOY_SECONDS = 300.0
 _LOCK_SECONDS = 900.0
@@ -130,7 +134,7 @@ class LocalStack:
                 [
                     str(SAM),
                     "build",
-                    *_config(),
+                    *CONFIG,
                     "--template-file",
                     str(PROJECT / "template.yaml"),
                     "--build-dir",
@@ -148,7 +152,7 @@ class LocalStack:
             [
                 str(SAM),
                 "deploy",
-                *_config(),
+                *CONFIG,
                 "--template-file",
                 str(self.built_template),
                 "--stack-name",
@@ -211,10 +215,6 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _config() -> list[str]:
-    return ["--config-file", str(PROJECT / "samconfig.toml"), "--config-env", _ENVIRONMENT]
 
 
 def _overrides(parameters: Mapping[str, str]) -> list[str]:
