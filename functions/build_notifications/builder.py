@@ -122,14 +122,14 @@ class Builder:
             "reason": error.reason,
             "training_uuid": change.training_uuid,
             "entity": item.get("entity", {}).get("S"),
-            "event_name": change.kind,
-            "sequence_number": change.sequence_number,
-            "at": change.at.isoformat(),
-            "image": item,
+            "record": change.record,
         }
         body = json.dumps(letter, default=str)
         if len(body) > MAX_DEAD_LETTER_CHARACTERS:
-            body = json.dumps({**letter, "image": None})
+            # The keys and the sequence number are enough to find the rest.
+            images = {"NewImage", "OldImage"}
+            stream = {k: v for k, v in change.record["dynamodb"].items() if k not in images}
+            body = json.dumps({**letter, "record": {**change.record, "dynamodb": stream}})
         self.dead_letters.put(body, reason=str(error))
 
 

@@ -32,6 +32,7 @@ class Change:
         old: the item before; None if there was none.
         new: the item after; None if there is none.
         by_ttl: whether DynamoDB deleted it because it had expired.
+        record: the record itself, as Lambda got it.
     """
 
     kind: ChangeKind
@@ -42,6 +43,7 @@ class Change:
     old: Item | None
     new: Item | None
     by_ttl: bool
+    record: Mapping[str, Any]
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -56,6 +58,7 @@ class Change:
             old=stream.get("OldImage"),
             new=stream.get("NewImage"),
             by_ttl=(record.get("userIdentity") or {}).get("principalId") == TTL_PRINCIPAL,
+            record=record,
         )
 
     @property
