@@ -19,6 +19,9 @@ COMMANDS = {
     "invoke": "cli.local.invoke:invoke",
     "trace": "cli.trace:trace",
     "status": "cli.status:status",
+    "dead-letters": "cli.dead_letters.commands:dead_letters",
+    "redrive": "cli.dead_letters.commands:redrive",
+    "secret": "cli.secret:secret",
 }
 """Subcommand -> module:function. The function's parameters are its arguments and options, as Typer
 reads them, and its docstring is the help; the module is imported only when the command is used."""

@@ -1,0 +1,1 @@
+"""Dead letters: what they say, and how they are put back."""
