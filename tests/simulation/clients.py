@@ -1,0 +1,185 @@
+"""What functions get instead of boto3 clients: the stand-ins, with latency and faults around them."""
+
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from tests.simulation.dynamodb import DynamoDB, client_error
+from tests.simulation.faults import Fault, Faults, Kind, Occasion
+from tests.simulation.kernel import Kernel, NotModelledError, Process
+from tests.simulation.lambdas import Invocation
+
+_BATCHES = {
+    "batch_get_item",
+    "batch_write_item",
+    "send_message_batch",
+    "change_message_visibility_batch",
+    "put_events",
+}
+_REFUSALS = {
+    "dynamodb": (
+        ("ProvisionedThroughputExceededException", 400),
+        ("InternalServerError", 500),
+        ("ThrottlingException", 400),
+        ("RequestLimitExceeded", 400),
+        ("ServiceUnavailable", 503),
+    ),
+    "sqs": (
+        ("RequestThrottled", 403),
+        ("InternalError", 500),
+        ("ServiceUnavailable", 503),
+    ),
+    "events": (("InternalException", 500), ("ThrottlingException", 400)),
+    "secretsmanager": (("InternalServiceError", 500), ("ThrottlingException", 400)),
+}
+_CONFLICTS = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+_ENDPOINT = "https://simulated.eu-central-1.amazonaws.com/"
+
+
+class Service(Protocol):
+    """A stand-in: its calls are methods with boto3's names."""
+
+
+class Latency:
+    """How long things take: drawn from a seed; always the same for seed 0."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 - a simulation
+        self.seed = seed
+
+    def of_call(self) -> float:
+        return self._chance.uniform(0.002, 0.05) if self.seed else 0.01
+
+    def choose(self, below: int) -> int:
+        return self._chance.randrange(below) if self.seed else 0
+
+    def lag(self) -> float:
+        return self._chance.choice((0.0, 0.2, 1.0)) if self.seed else 1.0
+
+
+class Client:
+    """One function's client of one service."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        faults: Faults,
+        latency: Latency,
+        process: Process,
+        running: Callable[[], Invocation],
+        name: str,
+        service: Any,
+    ) -> None:
+        self._kernel = kernel
+        self._faults = faults
+        self._latency = latency
+        self._process = process
+        self._running = running
+        self._name = name
+        self._service = service
+        self._tokens = 0
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        if operation.startswith("_") or not hasattr(self._service, operation):
+            raise NotModelledError(f"{self._name}.{operation}")
+
+        def call(**request: Any) -> Any:
+            return self._call(operation, request)
+
+        return call
+
+    def _call(self, operation: str, request: dict[str, Any]) -> Any:
+        process, kernel = self._process, self._kernel
+        process.check()
+        kernel.task()
+        if operation == "transact_write_items" and "ClientRequestToken" not in request:
+            # boto3 makes up a token, and keeps it when it tries again.
+            self._tokens += 1
+            request["ClientRequestToken"] = f"{id(process)}-{self._tokens}"
+        fault = self._faults.at(Occasion.CALL, kernel.now - kernel.start, self._name)
+        if fault is None:
+            answer = self._effect(operation, request)
+            kernel.sleep(self._latency.of_call())
+            return self._answer(answer)
+        if fault.kind not in {Kind.SLOW, Kind.TWICE}:
+            self._running().troubles.append(kernel.now)
+        return self._faulty(operation, request, fault)
+
+    def _effect(self, operation: str, request: dict[str, Any]) -> Any:
+        """What the service does and answers; an error of its own is returned, not raised."""
+        service = self._service
+        if isinstance(service, DynamoDB):
+            service.by = self._process.name
+            service.lag = self._latency.lag()
+        try:
+            return getattr(service, operation)(**request)
+        except Exception as error:  # noqa: BLE001 - ClientError; raised where it is answered
+            return error
+
+    def _answer(self, answer: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _faulty(self, operation: str, request: dict[str, Any], fault: Fault) -> Any:
+        kernel = self._kernel
+        kind = fault.kind
+        if kind in {Kind.PARTIAL, Kind.DOUBTFUL} and operation not in _BATCHES:
+            kind = Kind.REFUSED
+        match kind:
+            case Kind.DIE_BEFORE:
+                self._process.die()
+            case Kind.DIE_AFTER:
+                self._effect(operation, request)
+                self._process.die()
+            case Kind.REFUSED:
+                kernel.sleep(self._latency.of_call())
+                raise self._refusal(operation, request, fault)
+            case Kind.UNREACHABLE:
+                kernel.sleep(fault.pick((0.01, 2.0, 8.0)))
+                if fault.detail % 2:
+                    raise ConnectTimeoutError(endpoint_url=_ENDPOINT)
+                raise EndpointConnectionError(endpoint_url=_ENDPOINT)
+            case Kind.LOST:
+                self._effect(operation, request)
+                kernel.sleep(fault.pick((0.1, 5.0, 60.0)))
+                raise ReadTimeoutError(endpoint_url=_ENDPOINT)
+            case Kind.LATE:
+                kernel.after(fault.pick((0.5, 3.0)), lambda: self._effect(operation, request))
+                kernel.sleep(self._latency.of_call())
+                raise ReadTimeoutError(endpoint_url=_ENDPOINT)
+            case Kind.TWICE:
+                self._effect(operation, request)
+                kernel.sleep(fault.pick((0.1, 2.0)))
+                return self._answer(self._effect(operation, request))
+            case Kind.PARTIAL | Kind.DOUBTFUL:
+                service = self._service
+                # At least one entry, by the bits of the detail.
+                service.left_undone = lambda index: (fault.detail >> index % 8) % 2 == 0
+                service.doubtful = kind is Kind.DOUBTFUL
+                try:
+                    answer = self._effect(operation, request)
+                finally:
+                    service.left_undone = lambda _: False
+                    service.doubtful = False
+                kernel.sleep(self._latency.of_call())
+                return self._answer(answer)
+            case Kind.SLOW:
+                answer = self._effect(operation, request)
+                kernel.sleep(fault.pick((1.0, 6.0, 12.0, 26.0)))
+                return self._answer(answer)
+            case _:
+                raise NotModelledError(f"{kind} at a call")
+
+    def _refusal(self, operation: str, request: dict[str, Any], fault: Fault) -> Exception:
+        camel = "".join(part.capitalize() for part in operation.split("_"))
+        if operation == "transact_write_items" and fault.detail % 2:
+            reasons = [{"Code": "None"} for _ in request["TransactItems"]]
+            reasons[fault.detail % len(reasons)] = {"Code": fault.pick(_CONFLICTS)}
+            return client_error(
+                camel, "TransactionCanceledException", CancellationReasons=reasons
+            )
+        code, status = fault.pick(_REFUSALS[self._name])
+        return client_error(camel, code, "simulated", status)
