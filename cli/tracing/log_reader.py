@@ -143,9 +143,10 @@ class LogReader:
             if step is not None and wanted.includes(step):
                 yield step
 
-    @staticmethod
     def _advance(
-        request: "FilterLogEventsRequestTypeDef", page: "FilterLogEventsResponseTypeDef"
+        self,
+        request: "FilterLogEventsRequestTypeDef",
+        page: "FilterLogEventsResponseTypeDef",
     ) -> bool:
         """Set the request to the page after this one; False if this was the last."""
         token = page.get("nextToken")
@@ -156,10 +157,12 @@ class LogReader:
         if len(events) < PAGE_SIZE:
             return False
         # A full page without a token: there may be more, so go on from the last line's time.
-        last = events[-1]["timestamp"]
-        stuck = events[0]["timestamp"] == last == request.get("startTime")
         request.pop("nextToken", None)
-        request["startTime"] = last + 1 if stuck else last
+        last = events[-1]["timestamp"]
+        if events[0]["timestamp"] == last == request.get("startTime"):
+            self.cut_short = "there are more lines of one millisecond than a page holds"
+            last += 1
+        request["startTime"] = last
         return True
 
 

@@ -91,28 +91,33 @@ def summary(story: TrainingStory, *, width: int) -> RenderableType:
         f"  {_day(begin)} {begin:%H:%M:%S} to "
         f"{'' if _day(begin) == _day(end) else _day(end) + ' '}{end:%H:%M:%S} UTC\n"
     )
-    head.append(f"{len(story.receivers):,} receivers, {len(story.notifications):,} notifications: ")
+    head.append(
+        f"{count(len(story.receivers), 'receiver')}, "
+        f"{count(len(story.notifications), 'notification')}: "
+    )
     head.append_text(outcome_counts(story.outcomes))
     lines.append(head)
     failures = story.failures
     if failures:
         table = _table(Text("What failed", style="bold red"))
-        table.add_column("time (UTC)", no_wrap=True)
+        table.add_column(
+            f"{_day((failures[0].conclusion or failures[0].steps[-1]).at)} UTC", no_wrap=True
+        )
         # The beginning of a uuid is enough to go on with: --receiver takes it.
         table.add_column("receiver", no_wrap=True, max_width=None if width >= _WIDE else 13)
         table.add_column("notification", no_wrap=True)
         table.add_column("why", overflow="fold")
-        day: str | None = None
+        day = _day((failures[0].conclusion or failures[0].steps[-1]).at)
         for failure in failures[:MOST_FAILURES]:
             ended = failure.conclusion or failure.steps[-1]
+            day = _new_day(table, day, ended.at)
             table.add_row(
-                _time_of(ended.at, day),
+                _time(ended.at),
                 printable(failure.receiver_uuid or ""),
                 notification_name(failure.notification_type, failure.round),
                 _why(failure),
                 style="red",
             )
-            day = _day(ended.at)
         lines.append(table)
         if len(failures) > MOST_FAILURES:
             lines.append(Text(f"… and {len(failures) - MOST_FAILURES:,} more", style="red"))
@@ -122,7 +127,7 @@ def summary(story: TrainingStory, *, width: int) -> RenderableType:
 def step_line(step: Step) -> Text:
     """One step as one line, as `--follow` prints it."""
     line = Text(no_wrap=True, overflow="ignore")
-    line.append(step.at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3], style="dim")
+    line.append(_time(step.at), style="dim")
     line.append(f"  {printable(step.receiver_uuid or '?')}")
     line.append(f"  {notification_name(step.notification_type, step.round):<24}")
     line.append(f"  {step.kind.value:<11}", style=_step_style(step))
@@ -163,20 +168,21 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
     title.append("  ")
     title.append_text(outcome_counts(receiver.outcomes))
     table = _table(title)
-    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column(f"{_day(receiver.steps[0].at)} UTC", no_wrap=True)
     table.add_column("notification", no_wrap=True)
     if width >= _WIDE:
         table.add_column("id", no_wrap=True, style="dim", max_width=_ID_LENGTH)
     table.add_column("step", no_wrap=True)
     table.add_column("try", justify="right", no_wrap=True)
     table.add_column("what happened", overflow="fold")
-    day: str | None = None
+    day = _day(receiver.steps[0].at)
     outcome = {n.steps[0].notification_key: n.outcome for n in receiver.notifications}
     for step in receiver.steps:
         style = _step_style(step)
         ended_badly = outcome[step.notification_key] in UNSUCCESSFUL
+        day = _new_day(table, day, step.at)
         table.add_row(
-            _time_of(step.at, day),
+            _time(step.at),
             Text(
                 notification_name(step.notification_type, step.round),
                 style="red" if ended_badly else "",
@@ -186,7 +192,6 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
             str(step.attempt) if step.attempt is not None else "",
             Text(result(step), style=style),
         )
-        day = _day(step.at)
     return table
 
 
@@ -275,6 +280,13 @@ def _day(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d}"
 
 
-def _time_of(at: datetime, day_before: str | None) -> str:
-    time = at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
-    return time if day_before in (None, _day(at)) else f"{_day(at)}\n{time}"
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _new_day(table: Table, before: str, at: datetime) -> str:
+    """The day of a row; if it is another than that of the row before, the table says so."""
+    day = _day(at)
+    if day != before:
+        table.add_row(day, style="dim")
+    return day
