@@ -40,6 +40,8 @@ MAX_CONNECTS: Final = 4
 # Look-ups that may hang at once: the system's resolver can't be told to stop, and gives up by
 # itself only after tens of seconds.
 MAX_LOOKUPS: Final = 128
+# A thread for look-ups ends when there has been none for it for this long.
+IDLE_SECONDS: Final = 60.0
 # Once the answer is known, its body is awaited this long, for the receiver's sake: a connection
 # closed with bytes unread is reset, which many servers log as an error.
 DRAIN_SECONDS: Final = 0.2
@@ -188,9 +190,18 @@ class _LookupThreads:
 
     def _work(self) -> None:
         while True:
-            self._tasks.get()()
-            with self._lock:
-                self._idle += 1
+            try:
+                task = self._tasks.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._idle:  # else a task is just about to come for this thread
+                        self._idle -= 1
+                        self._threads -= 1
+                        return
+            else:
+                task()
+                with self._lock:
+                    self._idle += 1
 
 
 class _AnswerReader:

@@ -248,6 +248,20 @@ def test_threads_for_look_ups_are_used_again() -> None:
     assert threading.active_count() - before <= 3
 
 
+def test_threads_for_look_ups_end_when_they_are_not_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.http.IDLE_SECONDS", 0.05)
+    ours = poster(lambda _: [PUBLIC])
+    before = threading.active_count()
+    for _ in range(3):
+        assert post(ours, 1) == Unreachable("connection refused")
+        patient = time.monotonic() + 10
+        while threading.active_count() > before:
+            assert time.monotonic() < patient
+            time.sleep(0.01)
+
+
 def test_no_more_threads_is_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
