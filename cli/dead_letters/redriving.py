@@ -148,6 +148,8 @@ def _as_event(value: object) -> object:
     """What JSON doesn't know, as Lambda's event shows it."""
     if hasattr(value, "timestamp"):
         return value.timestamp()
-    if isinstance(value, bytes | bytearray | Binary):
-        return base64.b64encode(bytes(value)).decode()
+    if isinstance(value, Binary):  # what boto3 gives for a binary attribute
+        value = value.__bytes__()
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
     return str(value)

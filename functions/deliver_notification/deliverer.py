@@ -137,6 +137,9 @@ class _Batch:
         self._on = deliverer
         self._remaining_seconds = remaining_seconds
         self._staying: dict[str, tuple[str, int]] = {}  # by message id: receipt handle, seconds
+        # By notification id. Two copies of one notification can be in one batch: if the stream
+        # brought its record once more after the queue's five minutes of deduplication.
+        self._recorded: dict[str, LedgerEntry] = {}
 
     def process(self, records: Sequence[Mapping[str, Any]]) -> PartialItemFailureResponse:
         messages = [message for record in records if (message := self._parse(record)) is not None]
@@ -197,7 +200,7 @@ class _Batch:
                 if (end := self._end_without_attempt(message, snapshot)) is not None:
                     steps.append((end, group))
                 elif self._time_for_an_attempt():
-                    before = snapshot.ledger.get(message.delivery.notification_id)
+                    before = self._entry(message.delivery, snapshot)
                     number = (before.attempts if before else 0) + 1
                     attempt = self._on.executor.submit(
                         self._attempt, message, number, master_secrets
@@ -211,7 +214,7 @@ class _Batch:
 
     def _end_without_attempt(self, message: _Message, snapshot: Snapshot) -> _Step | None:
         delivery = message.delivery
-        before = snapshot.ledger.get(delivery.notification_id)
+        before = self._entry(delivery, snapshot)
         if before is not None and before.outcome is not None:
             self._on.journal.repeated(delivery)
             return _Step(message, before, known=True)
@@ -225,6 +228,11 @@ class _Batch:
             )
             return _Step(message, entry)
         return None
+
+    def _entry(self, delivery: Delivery, snapshot: Snapshot) -> LedgerEntry | None:
+        """What the ledger has of a delivery by now."""
+        notification_id = delivery.notification_id
+        return self._recorded.get(notification_id) or snapshot.ledger.get(notification_id)
 
     def _time_for_an_attempt(self) -> bool:
         needed = self._on.request_timeout_seconds + RESERVE_SECONDS
@@ -294,7 +302,9 @@ class _Batch:
             notification_id = message.delivery.notification_id
             if notification_id in unrecorded:
                 self._give_up(group, "the ledger did not take it")
-            elif notification_id in untold:
+                continue
+            self._recorded[notification_id] = step.entry
+            if notification_id in untold:
                 self._give_up(group, "the event bus did not take it")
             elif step.entry.outcome is None:
                 group.popleft()
@@ -332,7 +342,8 @@ class _Batch:
                 finished_at=entry.at,
             )
             told.append((entry.outcome, outcome))
-            if not step.known:
+            # One that comes back to be told again may have died before it could log.
+            if not step.known or step.message.receives > 1:
                 self._on.journal.concluded(entry.outcome, outcome)
         if not told:
             return set()
