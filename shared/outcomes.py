@@ -1,12 +1,10 @@
 """Outcomes: how the delivery of a notification to a receiver ended."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.deliveries import Delivery
@@ -61,6 +59,21 @@ class Outcome(BaseModel):
     finished_at: datetime
 
 
+class _Envelope(BaseModel):
+    """The part of EventBridge's envelope that matters here."""
+
+    detail_type: Annotated[
+        Literal[
+            "Notification Accepted",
+            "Notification Rejected",
+            "Notification Failed",
+            "Notification Superseded",
+        ],
+        Field(alias="detail-type"),
+    ]
+    detail: Outcome
+
+
 def outcome_of(
     delivery: Delivery,
     kind: OutcomeKind,
@@ -96,11 +109,7 @@ def parse_outcome_event(event: Mapping[str, Any]) -> tuple[OutcomeKind, Outcome]
     """Parse an outcome event as a callback gets it from the bus.
 
     Raises:
-        pydantic.ValidationError: names the field of the detail that is missing or wrong.
-        ValueError: if it is no outcome event at all.
+        pydantic.ValidationError: names the field that is missing or wrong.
     """
-    envelope = EventBridgeEvent(dict(event))
-    kind = _KINDS.get(envelope.detail_type)
-    if kind is None:
-        raise ValueError(f"no outcome event: its detail-type is {envelope.detail_type!r}")
-    return kind, Outcome.model_validate_json(json.dumps(envelope.detail))
+    envelope = _Envelope.model_validate(event)
+    return _KINDS[envelope.detail_type], envelope.detail

@@ -17,6 +17,7 @@ from cli.dead_letters.letters import Box, Letter, outcome_event
 from cli.stack import Stack, new_client
 from shared.deliveries import Delivery
 from shared.outcomes import SOURCE, parse_outcome_event
+from shared.trainings import TRAINING_ENTITY, Participant, Training, UnreadableItemError
 
 
 class CannotRedriveError(Exception):
@@ -112,6 +113,11 @@ def _with_current_item(stack: Stack, record: Mapping[str, Any]) -> dict[str, Any
         )
         if item is None:
             raise CannotRedriveError("the item is gone: there is nothing to tell any more")
+        try:
+            readable = Training if item["entity"]["S"] == TRAINING_ENTITY else Participant
+            readable.from_item(item)
+        except UnreadableItemError as error:
+            raise CannotRedriveError(f"not mended yet: {error}") from None
         stream["NewImage"] = item
     return {**record, "dynamodb": stream}
 

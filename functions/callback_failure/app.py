@@ -8,10 +8,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.callback_failure.policy import FailureCallback
 from functions.callback_failure.settings import Settings
+from shared.callbacks import call_back
 from shared.clock import SystemClock
 from shared.journal import Journal, Tally
 from shared.observability import make_logger, make_tracer
-from shared.outcomes import parse_outcome_event
+from shared.queue import DeadLetterQueue
 from shared.table import TrainingTable
 
 SERVICE = "callback_failure"
@@ -20,6 +21,7 @@ settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE)
 tracer = make_tracer(SERVICE)
 journal = Journal(logger, Tally(SERVICE))
+dead_letters = DeadLetterQueue(boto3.client("sqs"), settings.callbacks_dlq_url)
 callback = FailureCallback(
     trainings=TrainingTable(boto3.client("dynamodb"), settings.trainings_table),
     ledger_table=settings.ledger_table,
@@ -32,5 +34,4 @@ callback = FailureCallback(
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Do what the training's failure policy says."""
     del context
-    kind, outcome = parse_outcome_event(event)
-    journal.called_back(outcome, kind, callback.apply(kind, outcome))
+    call_back(event, callback.apply, journal=journal, dead_letters=dead_letters)

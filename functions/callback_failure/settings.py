@@ -8,3 +8,4 @@ class Settings(EnvironmentSettings):
 
     trainings_table: str
     ledger_table: str
+    callbacks_dlq_url: str

@@ -1,18 +1,30 @@
 """CallbackSuccess: triggered by outcomes that name `training_notification_callback_success`."""
 
+import os
 from typing import Any
 
+import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.callback_success.settings import Settings
+from shared.callbacks import call_back
 from shared.journal import Journal, Tally
 from shared.observability import make_logger, make_tracer
-from shared.outcomes import parse_outcome_event
+from shared.outcomes import Outcome, OutcomeKind
+from shared.queue import DeadLetterQueue
 
 SERVICE = "callback_success"
 
+settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE)
 tracer = make_tracer(SERVICE)
 journal = Journal(logger, Tally(SERVICE))
+dead_letters = DeadLetterQueue(boto3.client("sqs"), settings.callbacks_dlq_url)
+
+
+def nothing_more(_kind: OutcomeKind, _outcome: Outcome) -> str:
+    """An accepted notification needs nothing but the log line."""
+    return "logged"
 
 
 @logger.inject_lambda_context
@@ -20,5 +32,4 @@ journal = Journal(logger, Tally(SERVICE))
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Log that a receiver has accepted a notification."""
     del context
-    kind, outcome = parse_outcome_event(event)
-    journal.called_back(outcome, kind, "logged")
+    call_back(event, nothing_more, journal=journal, dead_letters=dead_letters)
