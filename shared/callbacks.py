@@ -10,6 +10,7 @@ from shared.journal import Journal
 from shared.outcomes import Outcome, OutcomeKind, parse_outcome_event
 from shared.queue import DeadLetterQueue
 from shared.trainings import UnreadableItemError
+from shared.validation import first_error
 
 
 def call_back(
@@ -38,9 +39,8 @@ def call_back(
             kind, outcome = parse_outcome_event(event)
             done = callback(kind, outcome)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "detail"
-            _set_aside(event, f"no outcome: field {field}: {first['msg']}", journal, dead_letters)
+            field, why = first_error(error)
+            _set_aside(event, f"no outcome: field {field}: {why}", journal, dead_letters)
         except UnreadableItemError as error:
             journal.unreadable(error)
             _set_aside(event, str(error), journal, dead_letters)

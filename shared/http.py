@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, ip_address
@@ -46,7 +47,12 @@ IDLE_SECONDS: Final = 60.0
 # closed with bytes unread is reset, which many servers log as an error.
 DRAIN_SECONDS: Final = 0.2
 
-_FIXED_HEADERS: Final = "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n"
+_FIXED_HEADERS: Final = (
+    "User-Agent: fl-notifications\r\n"
+    "Accept: */*\r\n"
+    "Accept-Encoding: identity\r\n"
+    "Connection: close\r\n"
+)
 _RESERVED_HEADERS: Final = frozenset(
     {
         "accept",
@@ -59,6 +65,7 @@ _RESERVED_HEADERS: Final = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "user-agent",
     }
 )
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -451,7 +458,9 @@ def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> so
         try:
             return _connect_one(address, port, deadline.left() / (len(candidates) - position))
         except OSError as error:
-            failure = failure or error  # the first is the one the resolver preferred
+            # An address of a family that this machine has no way to explains the least.
+            if failure is None or _reason(failure) == "no route":
+                failure = error
     raise failure or TimeoutError
 
 
@@ -473,11 +482,8 @@ def _exchange(connection: socket.socket, request: bytes, deadline: _Deadline) ->
     """Send the request and read the answer; a status line is enough for one."""
     answer = _AnswerReader()
     try:
-        try:
-            connection.settimeout(deadline.left())
-            connection.sendall(request)
-        except ConnectionError:
-            pass  # a receiver may answer and close without reading all: its answer counts
+        with suppress(ConnectionError):  # who answers and closes without reading all has answered
+            _send(connection, request, deadline)
         while not answer.complete:
             connection.settimeout(deadline.left())
             answer.feed(connection.recv(answer.room))
@@ -488,6 +494,14 @@ def _exchange(connection: socket.socket, request: bytes, deadline: _Deadline) ->
         return Unreachable(answer.failure)
     _drain(connection, answer, deadline)
     return Responded(answer.status, answer.retry_after)
+
+
+def _send(connection: socket.socket, request: bytes, deadline: _Deadline) -> None:
+    # Not sendall: that of a TLS socket begins its timeout anew with every record.
+    rest = memoryview(request)
+    while rest:
+        connection.settimeout(deadline.left())
+        rest = rest[connection.send(rest) :]
 
 
 def _drain(connection: socket.socket, answer: _AnswerReader, deadline: _Deadline) -> None:

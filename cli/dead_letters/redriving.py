@@ -18,6 +18,7 @@ from cli.stack import Stack, new_client
 from shared.deliveries import Delivery
 from shared.outcomes import SOURCE, parse_outcome_event
 from shared.trainings import TRAINING_ENTITY, Participant, Training, UnreadableItemError
+from shared.validation import first_error
 
 
 class CannotRedriveError(Exception):
@@ -44,9 +45,8 @@ def _delivery(stack: Stack, letter: Letter) -> None:
     try:
         delivery = Delivery.model_validate_json(letter.body)
     except ValidationError as error:
-        raise CannotRedriveError(
-            f"no delivery ({error.error_count()} fields are wrong): nothing can be sent from it"
-        ) from None
+        field, why = first_error(error)
+        raise CannotRedriveError(f"not a delivery: field {field or 'body'}: {why}") from None
     stack.client("sqs").send_message(
         QueueUrl=stack.output("DeliveriesQueueUrl"),
         MessageBody=letter.body,
@@ -61,8 +61,9 @@ def _outcome(stack: Stack, letter: Letter) -> None:
     event = outcome_event(letter.content or {})
     try:
         _, outcome = parse_outcome_event(event)
-    except (ValueError, KeyError) as error:
-        raise CannotRedriveError(f"no outcome event: {error}") from None
+    except ValidationError as error:
+        field, why = first_error(error)
+        raise CannotRedriveError(f"no outcome: field {field}: {why}") from None
     answer = stack.client("events").put_events(
         Entries=[
             {

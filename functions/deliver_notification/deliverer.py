@@ -27,6 +27,7 @@ from shared.ledger import Ledger, LedgerEntry
 from shared.outcomes import OutcomeKind, outcome_of
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.signing import MasterSecrets, receiver_secret, signature_headers
+from shared.validation import first_error
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -157,9 +158,8 @@ class _Batch:
         try:
             delivery = Delivery.model_validate_json(record["body"])
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "body"
-            reason = f"not a delivery: field {field}: {first['msg']}"
+            field, why = first_error(error)
+            reason = f"not a delivery: field {field or 'body'}: {why}"
             if not self._bury(record["messageId"], record["body"], reason):
                 self._stay(record["messageId"], record["receiptHandle"], self._backoff(receives))
             return None
