@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,14 @@ START = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
 TRAINING = "5f0c9d0e-3f6c-4a56-9b1e-7d2a90c1c001"
 
 
+@cache
 def receiver_uuid(number: int) -> str:
     return str(UUID(int=random.Random(number).getrandbits(128), version=4))
+
+
+@cache
+def _draw(seed: int) -> float:
+    return random.Random(seed).random()
 
 
 def line(at: datetime, step: str | None, **fields: Any) -> str:
@@ -84,7 +91,7 @@ class MadeUpTraining:
     def behaviour(self, receiver: int) -> str:
         if self.behaviours:
             return self.behaviours.get(receiver, "healthy")
-        draw = random.Random(self.seed * 1_000_003 + receiver).random()
+        draw = _draw(self.seed * 1_000_003 + receiver)
         for behaviour, share in (
             ("dead", 0.006),
             ("rejecting", 0.006),
@@ -109,9 +116,8 @@ class MadeUpTraining:
     ) -> Iterator[str]:
         behaviour = self.behaviour(receiver)
         uuid = receiver_uuid(receiver)
-        noise = random.Random(f"{kind} {number} {receiver} {self.seed}")
         ids = {
-            "notification_id": str(UUID(int=noise.getrandbits(128), version=4)),
+            "notification_id": str(UUID(int=chance.getrandbits(128), version=4)),
             "notification_type": kind,
             "receiver_uuid": uuid,
             "round": number,

@@ -103,8 +103,7 @@ class Chromium:
 
     def point(self, x: float, y: float) -> None:
         """Move the mouse to a point of the page."""
-        move = {"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)}
-        self._post("actions", actions=[{"type": "pointer", "id": "mouse", "actions": [move]}])
+        self.command("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def log(self) -> list[str]:
         """What the console has said since the last call: errors, refused requests."""
