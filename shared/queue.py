@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from shared.aws import CLIENT_CONFIG, CONNECTIONS
 from shared.batches import SQS_BATCH, until_done
 from shared.deliveries import Delivery
 from shared.settings import SettingsError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 QUEUE_VARIABLE = "DELIVERIES_QUEUE_URL"
 
-WINDOW = 16
+WINDOW = CONNECTIONS
 """Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
 
 
@@ -229,7 +230,7 @@ def printable(text: str, length: int = 1000) -> str:
 
 @cache
 def queue_from_environment() -> DeliveryQueue:
-    """The queue whose URL is in the environment, with boto3's own configuration.
+    """The queue whose URL is in the environment, with boto3's own credentials and region.
 
     Raises:
         SettingsError: if the environment variable is missing.
@@ -240,4 +241,4 @@ def queue_from_environment() -> DeliveryQueue:
             f"set {QUEUE_VARIABLE} to the stack's output DeliveriesQueueUrl, "
             "or pass queue=DeliveryQueue(client, queue_url)"
         )
-    return DeliveryQueue(boto3.client("sqs"), queue_url)
+    return DeliveryQueue(boto3.client("sqs", config=CLIENT_CONFIG), queue_url)

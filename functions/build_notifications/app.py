@@ -7,15 +7,15 @@ from typing import Any
 import boto3
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
 
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
 from functions.build_notifications.settings import Settings
+from shared.aws import CLIENT_CONFIG, CONNECTIONS
 from shared.clock import SystemClock
 from shared.journal import Journal, Tally
 from shared.observability import make_logger, make_tracer
-from shared.queue import WINDOW, DeadLetterQueue, DeliveryQueue
+from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.table import TrainingTable
 
 SERVICE = "build_notifications"
@@ -23,15 +23,17 @@ SERVICE = "build_notifications"
 settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE)
 tracer = make_tracer(SERVICE)
-sqs = boto3.client("sqs", config=Config(max_pool_connections=WINDOW))
+sqs = boto3.client("sqs", config=CLIENT_CONFIG)
 journal = Journal(logger, Tally(SERVICE))
 batches = Batches(
     builder=Builder(
-        trainings=TrainingTable(boto3.client("dynamodb"), settings.trainings_table),
+        trainings=TrainingTable(
+            boto3.client("dynamodb", config=CLIENT_CONFIG), settings.trainings_table
+        ),
         queue=DeliveryQueue(
             sqs,
             settings.deliveries_queue_url,
-            executor=ThreadPoolExecutor(WINDOW, thread_name_prefix="enqueue"),
+            executor=ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="enqueue"),
         ),
         dead_letters=DeadLetterQueue(sqs, settings.stream_dlq_url),
         clock=SystemClock(),

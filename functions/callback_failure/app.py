@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.callback_failure.policy import FailureCallback
 from functions.callback_failure.settings import Settings
+from shared.aws import CLIENT_CONFIG
 from shared.callbacks import call_back
 from shared.clock import SystemClock
 from shared.journal import Journal, Tally
@@ -21,9 +22,13 @@ settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE)
 tracer = make_tracer(SERVICE)
 journal = Journal(logger, Tally(SERVICE))
-dead_letters = DeadLetterQueue(boto3.client("sqs"), settings.callbacks_dlq_url)
+dead_letters = DeadLetterQueue(
+    boto3.client("sqs", config=CLIENT_CONFIG), settings.callbacks_dlq_url
+)
 callback = FailureCallback(
-    trainings=TrainingTable(boto3.client("dynamodb"), settings.trainings_table),
+    trainings=TrainingTable(
+        boto3.client("dynamodb", config=CLIENT_CONFIG), settings.trainings_table
+    ),
     ledger_table=settings.ledger_table,
     clock=SystemClock(),
 )

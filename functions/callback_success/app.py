@@ -7,6 +7,7 @@ import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.callback_success.settings import Settings
+from shared.aws import CLIENT_CONFIG
 from shared.callbacks import call_back
 from shared.journal import Journal, Tally
 from shared.observability import make_logger, make_tracer
@@ -19,7 +20,9 @@ settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE)
 tracer = make_tracer(SERVICE)
 journal = Journal(logger, Tally(SERVICE))
-dead_letters = DeadLetterQueue(boto3.client("sqs"), settings.callbacks_dlq_url)
+dead_letters = DeadLetterQueue(
+    boto3.client("sqs", config=CLIENT_CONFIG), settings.callbacks_dlq_url
+)
 
 
 def nothing_more(_kind: OutcomeKind, _outcome: Outcome) -> str:

@@ -1,5 +1,6 @@
 """What an answer means: the rules of the table "Answer → outcome"."""
 
+import math
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,9 +87,10 @@ def wait_seconds(
 ) -> int:
     """Whole seconds to wait after attempt `attempt`: backoff or `Retry-After`, the longer one."""
     backoff = policy.backoff_seconds * attempt * jitter.uniform(1 - JITTER, 1 + JITTER)
-    wanted = max(backoff, retry_after_seconds(retry_after, now))
-    # The queue takes whole seconds; never 0, which would mean at once.
-    return max(1, min(round(wanted), MAX_WAIT_SECONDS))
+    # The queue takes whole seconds: not before the time that was asked for.
+    wanted = max(round(backoff), math.ceil(retry_after_seconds(retry_after, now)))
+    # Never 0, which would mean at once.
+    return max(1, min(wanted, MAX_WAIT_SECONDS))
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float:
@@ -99,9 +101,9 @@ def retry_after_seconds(value: str | None, now: datetime) -> float:
     if value is None:
         return 0.0
     text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(min(int(text[:10]), MAX_WAIT_SECONDS))
     try:
+        if text.isascii() and text.isdigit():
+            return float(min(int(text), MAX_WAIT_SECONDS))
         at = parsedate_to_datetime(text)
         if at.tzinfo is None:
             at = at.replace(tzinfo=UTC)

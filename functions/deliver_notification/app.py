@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.deliver_notification.answers import RetryPolicy
 from functions.deliver_notification.deliverer import Deliverer
 from functions.deliver_notification.settings import Settings
+from shared.aws import CLIENT_CONFIG
 from shared.batches import SQS_BATCH
 from shared.clock import SystemClock
 from shared.events import OutcomeBus
@@ -29,18 +30,21 @@ settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE)
 tracer = make_tracer(SERVICE)
 clock = SystemClock()
-dynamodb = boto3.client("dynamodb")
-sqs = boto3.client("sqs")
+dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
+sqs = boto3.client("sqs", config=CLIENT_CONFIG)
 deliverer = Deliverer(
     dynamodb=dynamodb,
     trainings_table=settings.trainings_table,
     ledger_table=settings.ledger_table,
     ledger=Ledger(dynamodb, settings.ledger_table),
-    bus=OutcomeBus(boto3.client("events"), settings.outcomes_bus),
+    bus=OutcomeBus(boto3.client("events", config=CLIENT_CONFIG), settings.outcomes_bus),
     queue=DeliveryQueue(sqs, settings.deliveries_queue_url),
     dead_letters=DeadLetterQueue(sqs, settings.deliveries_dlq_url),
     secrets=MasterSecrets(
-        boto3.client("secretsmanager"), settings.signing_secret_arn, clock, logger
+        boto3.client("secretsmanager", config=CLIENT_CONFIG),
+        settings.signing_secret_arn,
+        clock,
+        logger,
     ),
     poster=Poster(
         EndpointGuard(

@@ -1,0 +1,17 @@
+"""How AWS's clients are configured."""
+
+from typing import Final
+
+from botocore.config import Config
+
+CONNECTIONS: Final = 16
+"""Calls of one client at once."""
+
+CLIENT_CONFIG: Final = Config(
+    # Well below the shortest timeout of a function (10 s): a call that hangs must not take the
+    # function with it. botocore's own are 60 s each.
+    connect_timeout=1,
+    read_timeout=4,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=CONNECTIONS,
+)
