@@ -1,0 +1,226 @@
+"""The command `trace` as it is called: what it prints, writes, and exits with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from cli import main, trace
+from cli.stack import Stack
+from cli.tracing import log_reader
+from tests.trace_lines import START, TRAINING, MadeUpTraining, line, receiver_uuid
+
+OUTPUTS = {"LogGroup": "/group", "TrainingsTable": "trainings"}
+
+
+class FakeAws:
+    """The log group with some lines, and a table with some trainings."""
+
+    def __init__(self, lines: list[str], *, trainings: tuple[str, ...] = ()) -> None:
+        self.lines = lines
+        self.trainings = trainings
+        self.polls = 0
+
+    def filter_log_events(self, **request: Any) -> dict[str, Any]:
+        self.polls += 1
+        if self.polls > 3:
+            raise KeyboardInterrupt  # as a person ends --follow
+        terms = [term.strip('"') for term in request["filterPattern"].split()]
+        at = int(START.timestamp() * 1000)
+        return {
+            "events": [
+                {"timestamp": at, "message": text, "eventId": str(number)}
+                for number, text in enumerate(self.lines)
+                if all(term in text for term in terms) and at >= request.get("startTime", at)
+            ]
+        }
+
+    def get_item(self, **request: Any) -> dict[str, Any]:
+        uuid = request["Key"]["training_uuid"]["S"]
+        return (
+            {"Item": {"state": {"S": "ONGOING"}, "round": {"N": "3"}}}
+            if uuid in self.trainings
+            else {}
+        )
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command with arguments: exit status, standard output, standard error."""
+    monkeypatch.setattr(trace, "POLL_SECONDS", 0.0)
+
+    def call(aws: FakeAws, *arguments: object) -> tuple[int, str, str]:
+        stack = Stack("fl", "eu-central-1", None, OUTPUTS, {"logs": aws, "dynamodb": aws})
+        monkeypatch.setattr(trace, "find_stack", lambda *_args, **_options: stack)
+        monkeypatch.setattr("sys.argv", ["fl-notifications", "trace", *map(str, arguments)])
+        code: object = 0
+        try:
+            main.main()
+        except SystemExit as ended:
+            code = ended.code
+        said = capsys.readouterr()
+        assert code is None or isinstance(code, int)
+        return code or 0, said.out, said.err
+
+    return call
+
+
+type Run = Callable[..., tuple[int, str, str]]
+
+
+def lines() -> list[str]:
+    return list(MadeUpTraining(receivers=4, rounds=2, behaviours={1: "dead"}).lines())
+
+
+def test_tables_and_a_summary_are_printed(run: Run) -> None:
+    code, out, _ = run(FakeAws(lines()), TRAINING)
+
+    assert code == 0
+    assert out.count("Receiver ") == 4
+    assert "What failed" in out
+
+
+def test_json_is_a_list_sorted_by_time(run: Run) -> None:
+    shuffled = lines()
+    shuffled.reverse()
+
+    code, out, _ = run(FakeAws(shuffled), TRAINING, "--json")
+    said = json.loads(out)
+
+    assert code == 0
+    assert len(said) == len(shuffled)
+    assert [step["at"] for step in said] == sorted(step["at"] for step in said)
+
+
+def test_one_receiver_can_be_asked_for(run: Run) -> None:
+    _, out, _ = run(FakeAws(lines()), TRAINING, "--receiver", receiver_uuid(2)[:5], "--json")
+
+    assert {step["receiver_uuid"] for step in json.loads(out)} == {receiver_uuid(2)}
+
+
+def test_another_spelling_of_the_uuid_finds_the_training(run: Run) -> None:
+    code, out, _ = run(FakeAws(lines()), TRAINING.upper())
+
+    assert code == 0
+    assert TRAINING in out
+
+
+def test_html_writes_the_page_and_says_where(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+
+    code, out, _ = run(FakeAws(lines()), TRAINING, "--html", page)
+
+    assert code == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert str(page) in out.replace("\n", "")
+    assert "What failed" in out
+
+
+def test_html_and_json_go_together(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+
+    _, out, err = run(FakeAws(lines()), TRAINING, "--json", "--html", page)
+
+    assert json.loads(out)
+    assert page.exists()
+    assert "timeline" in err
+
+
+def test_a_page_of_a_part_says_so(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+
+    run(FakeAws(lines()), TRAINING, "--html", page, "--receiver", receiver_uuid(2))
+
+    assert f"only receiver {receiver_uuid(2)}" in page.read_text()
+
+
+def test_a_page_that_can_not_be_written_is_an_error(run: Run, tmp_path: Path) -> None:
+    code, _, err = run(FakeAws(lines()), TRAINING, "--html", tmp_path / "no" / "trace.html")
+
+    assert code == 1
+    assert "can't be written" in err
+
+
+def test_an_unknown_training_is_an_error_that_says_what_to_do(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+
+    code, out, err = run(FakeAws(lines()), "0" * 8, "--html", page)
+
+    assert code == 1
+    assert out == ""
+    assert "no steps of training 00000000" in err
+    assert "no such training" in err
+    assert "fl-notifications status" in err
+    assert not page.exists()
+
+
+def test_a_known_training_without_lines_is_told_apart(run: Run) -> None:
+    code, _, err = run(FakeAws([], trainings=(TRAINING,)), TRAINING)
+
+    assert code == 1
+    assert "The training exists (state ONGOING, round 3)" in err
+
+
+def test_a_filter_that_fits_nothing_is_named(run: Run) -> None:
+    code, _, err = run(FakeAws(lines()), TRAINING, "--receiver", "nobody", "--since", "2h")
+
+    assert code == 1
+    assert "without --receiver and --since" in err
+
+
+def test_nothing_found_is_an_empty_list_in_json(run: Run) -> None:
+    assert run(FakeAws([]), TRAINING, "--json")[:2] == (0, "[]\n")
+
+
+def test_a_log_that_can_not_be_read_is_an_error(run: Run) -> None:
+    class Refusing(FakeAws):
+        def filter_log_events(self, **_request: Any) -> dict[str, Any]:
+            error = {"Error": {"Code": "ResourceNotFoundException", "Message": "no such group"}}
+            raise ClientError(error, "FilterLogEvents")  # type: ignore[arg-type]
+
+    code, _, err = run(Refusing([]), TRAINING)
+
+    assert code == 1
+    assert "the log can't be read: no such group" in err
+
+
+def test_a_reading_that_was_cut_short_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reader, "PAGE_SIZE", 2)
+
+    code, _, err = run(FakeAws([line(START, "built")] * 2), TRAINING)
+
+    assert code == 3
+    assert "incomplete" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--since", "soon"), ("--follow", "--html", "x.html"), ("--nonsense",)]
+)
+def test_a_wrong_option_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run(FakeAws([]), TRAINING, *arguments)[0] == 2
+
+
+def test_following_prints_each_step_once_until_it_is_ended(run: Run) -> None:
+    code, out, _ = run(FakeAws(lines()), TRAINING, "--follow")
+
+    assert code == 0
+    assert len(out.splitlines()) == len(lines())
+
+
+def test_following_in_json_prints_one_object_per_line(run: Run) -> None:
+    _, out, _ = run(FakeAws(lines()), TRAINING, "--follow", "--json")
+
+    assert len([json.loads(text) for text in out.splitlines()]) == len(lines())
+
+
+def test_following_waits_for_the_first_step(run: Run) -> None:
+    code, out, err = run(FakeAws([]), TRAINING, "--follow")
+
+    assert code == 0
+    assert out == ""
+    assert err.count("Nothing yet") == 1
