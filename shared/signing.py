@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
 from standardwebhooks import Webhook
@@ -26,10 +27,12 @@ REFRESH_SECONDS: Final = 60
 def receiver_secret(master_secret: str, receiver_uuid: str) -> str:
     """A receiver's secret, `whsec_<base64>`, derived from the master secret.
 
-    HMAC-SHA256 with the master secret as key and the receiver's uuid in lower case as message: no
-    receiver can derive another one's, and none has to be stored.
+    HMAC-SHA256 with the master secret as key and the receiver's uuid as message, in lower case and
+    with hyphens however it was spelt: no receiver can derive another one's, and none has to be
+    stored.
     """
-    digest = hmac.digest(master_secret.encode(), receiver_uuid.lower().encode(), hashlib.sha256)
+    message = str(UUID(receiver_uuid)).encode()
+    digest = hmac.digest(master_secret.encode(), message, hashlib.sha256)
     return f"whsec_{base64.b64encode(digest).decode()}"
 
 
