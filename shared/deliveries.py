@@ -57,6 +57,14 @@ class Delivery(BaseModel):
         return f"{self.training_uuid or '-'}:{self.receiver.uuid}"
 
     @property
+    def message(self) -> str:
+        """The message on the queue.
+
+        In ASCII, as SQS does not take all characters that an endpoint or a reason may have.
+        """
+        return self.model_dump_json(ensure_ascii=True)
+
+    @property
     def payload(self) -> str:
         """The body of the POST."""
         return json.dumps(self.content)

@@ -157,7 +157,7 @@ class DeliveryQueue:
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {
                 "Id": str(number),
-                "MessageBody": delivery.model_dump_json(),
+                "MessageBody": delivery.message,
                 "MessageGroupId": delivery.group,
                 "MessageDeduplicationId": delivery.notification_id,
             }
