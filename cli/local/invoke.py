@@ -2,19 +2,27 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 import yaml
 
 from cli.errors import CommandError
+from cli.local.forward import forwarding
 from cli.local.stack import CONFIG, HOME, LocalStack
 from cli.local.tools import PROJECT, SAM, require_tools, sam_environment
 from cli.progress import Steps
 from cli.stack import Stack, find_stack, new_client
+
+_IMAGE = "public.ecr.aws/lambda/python:3.13-x86_64"
+_NETWORK = "{{with index .IPAM.Config 0}}{{.Subnet}} {{.Gateway}}{{end}}"
 
 _TIMEOUT_SECONDS = 1200.0
 """Longer than any function may run, and the image's download."""
@@ -26,28 +34,42 @@ def invoke(
 ) -> None:
     """Run a function in Docker on one event, against the running local stack.
 
-    With SAM_SKIP_PULL_IMAGE=1 an image that is already there is used without a look for a newer.
+    AWS's image is pulled when it isn't there; 'docker pull' fetches a newer one.
     """
     require_tools()
-    local = LocalStack(HOME, Steps(None))
-    stack = find_stack(stack_file=HOME / "stack.json")
     if not event.is_file():
         raise CommandError(f"there is no file {event}: see events/")
+    stack = find_stack(stack_file=HOME / "stack.json")
+    local = LocalStack(HOME, Steps(None))
     variables, credentials = _as_deployed(stack, function)
-    # SAM CLI sets only variables that the template names; the emulator's address is none of them.
-    variables["AWS_ENDPOINT_URL"] = str(stack.endpoint_url)
-    template = json.loads(json.dumps(yaml.safe_load(local.built_template.read_text())))
-    properties = template["Resources"][function]["Properties"]
-    properties["Environment"] = {"Variables": variables}
+    port = urlsplit(stack.endpoint_url or "").port or 0
+    gateway = _docker_gateway()
+    with forwarding(gateway, port) as forwarded:
+        # Docker Desktop's containers have a name for this machine, and reach its 127.0.0.1 by it.
+        host = gateway if forwarded else "host.docker.internal"
+        variables["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+        status = _run(stack, local, function, event, variables, credentials)
+    sys.exit(status)
+
+
+def _run(
+    stack: Stack,
+    local: LocalStack,
+    function: str,
+    event: Path,
+    variables: Mapping[str, str],
+    credentials: Mapping[str, str],
+) -> int:
+    """Run `sam local invoke` with its output on ours; return its exit status."""
+    built = yaml.safe_load(local.built_template.read_text())
+    # SAM CLI sets no variable that the template doesn't name, and the emulator's address is none.
+    built["Resources"][function]["Properties"]["Environment"] = {"Variables": dict(variables)}
     work = local.built_template.parent  # beside the code, which the template names by its place
-    (work / "invoke-template.json").write_text(json.dumps(template))
-    (work / "invoke-environment.json").write_text(json.dumps({function: variables}))
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("DOCKER_") or name == "SAM_SKIP_PULL_IMAGE"
-    }
-    finished = subprocess.run(  # noqa: S603  # our own command
+    template, environment = work / "invoke-template.json", work / "invoke-environment.json"
+    template.write_text(json.dumps(built))
+    environment.write_text(json.dumps({function: dict(variables)}))
+    docker = {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
+    return subprocess.run(  # noqa: S603  # our own command
         [
             str(SAM),
             "local",
@@ -55,27 +77,50 @@ def invoke(
             function,
             *CONFIG,
             "--template",
-            str(work / "invoke-template.json"),
+            str(template),
             "--event",
             str(event.resolve()),
             "--env-vars",
-            str(work / "invoke-environment.json"),
+            str(environment),
+            # As of 1.170 SAM CLI takes this for the default network, hence the forwarding.
             "--docker-network",
-            "host",  # the emulator listens on 127.0.0.1 only
+            "host",
         ],
         cwd=PROJECT,
-        env=sam_environment(local.work, network=True) | credentials | kept,
+        env=sam_environment(local.work, network=True)
+        | dict(credentials)
+        | docker
+        | {
+            "AWS_ENDPOINT_URL": str(stack.endpoint_url),  # SAM CLI itself asks who it is
+            "SAM_SKIP_PULL_IMAGE": str(_docker("image", "inspect", _IMAGE) is not None).lower(),
+        },
         stdin=subprocess.DEVNULL,
         timeout=_TIMEOUT_SECONDS,
         check=False,
-    )
-    if finished.returncode != 0:
-        print(
-            "'sam local invoke' failed (see above). It needs Docker, running, and the image of"
-            " AWS Lambda for Python 3.13.",
-            file=sys.stderr,
-        )
-        sys.exit(finished.returncode)
+    ).returncode
+
+
+def _docker_gateway() -> str:
+    """Return the address of this machine on Docker's default network."""
+    said = _docker("network", "inspect", "bridge", "--format", _NETWORK)
+    if said is None:
+        raise CommandError("Docker does not answer: 'sam local invoke' runs functions in Docker")
+    subnet, *gateway = said.split()
+    # Some versions don't say it: then it is the network's first address.
+    return gateway[0] if gateway else str(next(ip_network(subnet).hosts()))
+
+
+def _docker(*arguments: str) -> str | None:
+    """Ask Docker; return what it says, or None if it says no or doesn't answer."""
+    docker = shutil.which("docker")
+    if docker is None:
+        raise CommandError("there is no 'docker': 'sam local invoke' runs functions in Docker")
+    try:
+        return subprocess.run(  # noqa: S603  # our own command
+            [docker, *arguments], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
 
 
 def _as_deployed(stack: Stack, function: str) -> tuple[dict[str, str], dict[str, str]]:
