@@ -13,7 +13,8 @@ class SettingsError(Exception):
 class EnvironmentSettings(BaseModel):
     """Base of a function's settings: each field is an environment variable in upper case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A name that is empty is as good as missing.
+    model_config = ConfigDict(frozen=True, extra="ignore", str_min_length=1)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
