@@ -1,0 +1,261 @@
+"""Log lines and metrics: one vocabulary, and nothing in it that is not meant for a log."""
+
+import logging
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any, cast
+
+import pytest
+
+from shared.journal import Journal, Tally
+from shared.observability import make_logger
+from shared.outcomes import OutcomeKind
+from shared.trainings import UnreadableItemError
+from tests.log_lines import SECRETS, check_metrics, parse_lines
+from tests.made import NOW, TRAINING_UUID, delivery, outcome, uuid_of
+
+SERVICE = "test_journal"
+# On every line, by the logger itself.
+COMMON = {"level", "location", "message", "timestamp", "service"}
+IDS = {"training_uuid", "notification_id", "notification_type", "receiver_uuid", "round"}
+LATER = NOW + timedelta(milliseconds=1500)
+
+
+class Written:
+    """A journal, and what it has written."""
+
+    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
+        self._captured = captured
+        self.journal = Journal(make_logger(SERVICE), Tally(SERVICE))
+        self._stream = StringIO()
+        for handler in logging.getLogger(SERVICE).handlers:
+            cast("logging.StreamHandler[Any]", handler).setStream(self._stream)
+
+    @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+    def line(self) -> dict[str, Any]:
+        (line,) = parse_lines(self.text)
+        return line
+
+    def metrics(self) -> dict[str, dict[str, list[float]]]:
+        """By type of notification: names and values."""
+        self._captured.readouterr()
+        self.journal.flush()
+        lines = parse_lines(self._captured.readouterr().out)
+        return {line["notification_type"]: check_metrics(line) for line in lines}
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
+    yield Written(capsys)
+    # The logger is kept by its name: the next test starts with a new one.
+    logger = logging.getLogger(SERVICE)
+    logger.handlers.clear()
+    del logging.Logger.manager.loggerDict[SERVICE]
+
+
+def values(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in COMMON | IDS}
+
+
+def test_every_line_has_a_time_in_utc_with_milliseconds_a_level_and_the_service(
+    written: Written,
+) -> None:
+    written.journal.built(delivery(), LATER)
+    line = written.line()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["timestamp"])
+    assert (line["level"], line["message"], line["service"]) == ("INFO", "built", SERVICE)
+
+
+def test_built(written: Written) -> None:
+    written.journal.built(delivery(), LATER)
+    line = written.line()
+    assert set(line) == COMMON | IDS | {"step", "queued_ms"}
+    assert {key: line[key] for key in IDS} == {
+        "training_uuid": TRAINING_UUID,
+        "notification_id": delivery().notification_id,
+        "notification_type": "UPDATE_ROUND_START",
+        "receiver_uuid": uuid_of("one"),
+        "round": 3,
+    }
+    assert values(line) == {"step": "built", "queued_ms": 1500}
+
+
+def test_attempted(written: Written) -> None:
+    written.journal.attempted(
+        delivery(), attempt=2, status_code=503, reason="answered 503", latency_ms=12.345
+    )
+    assert set(written.line()) >= IDS
+    assert values(written.line()) == {
+        "step": "attempted",
+        "attempt": 2,
+        "status_code": 503,
+        "reason": "answered 503",
+        "latency_ms": 12.3,
+    }
+
+
+def test_attempted_in_vain(written: Written) -> None:
+    written.journal.attempted(
+        delivery(), attempt=1, status_code=None, reason="timeout", latency_ms=10000.0
+    )
+    assert values(written.line()) == {
+        "step": "attempted",
+        "attempt": 1,
+        "reason": "timeout",
+        "latency_ms": 10000.0,
+    }
+
+
+def test_held_back(written: Written) -> None:
+    written.journal.held_back(delivery(), "no time left")
+    assert set(written.line()) >= IDS
+    assert values(written.line()) == {"step": "held back", "reason": "no time left"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"),
+    [
+        (OutcomeKind.ACCEPTED, "INFO"),
+        (OutcomeKind.REJECTED, "WARNING"),
+        (OutcomeKind.FAILED, "WARNING"),
+        (OutcomeKind.SUPERSEDED, "INFO"),
+    ],
+)
+def test_concluded(written: Written, kind: OutcomeKind, level: str) -> None:
+    told = outcome(kind)
+    written.journal.concluded(kind, told)
+    line = written.line()
+    assert set(line) >= IDS
+    assert line["level"] == level
+    known = {"status_code": told.status_code, "reason": told.reason}
+    assert values(line) == {
+        "step": "concluded",
+        "attempt": 1,
+        "outcome": kind.value,
+        "queued_ms": 2000,
+        **{key: value for key, value in known.items() if value is not None},
+    }
+
+
+def test_called_back(written: Written) -> None:
+    written.journal.called_back(
+        outcome(OutcomeKind.REJECTED), OutcomeKind.REJECTED, "participant removed"
+    )
+    assert set(written.line()) >= IDS
+    assert values(written.line()) == {
+        "step": "called back",
+        "outcome": "rejected",
+        "status_code": 400,
+        "reason": "participant removed",
+    }
+
+
+def test_an_unreadable_item_is_an_error_that_names_item_and_field(written: Written) -> None:
+    written.journal.unreadable(UnreadableItemError("item 'X'", "actor.uuid", "must be a UUID"))
+    line = written.line()
+    assert line["level"] == "ERROR"
+    assert values(line) == {"item": "item 'X'", "field": "actor.uuid", "reason": "must be a UUID"}
+
+
+def test_a_repeat_is_no_step(written: Written) -> None:
+    """A step stands for what happened to the notification; a repeat is nothing new."""
+    written.journal.repeated(delivery())
+    assert written.text == ""
+    assert written.metrics() == {"UPDATE_ROUND_START": {"RepeatsSuppressed": [1]}}
+
+
+def test_trouble_has_the_error_and_the_ids_that_are_given(written: Written) -> None:
+    try:
+        raise ConnectionError("no answer")  # noqa: TRY301 - it is to have a traceback
+    except ConnectionError as error:
+        written.journal.trouble("something", error, messages=3)
+    line = written.line()
+    assert (line["level"], line["message"], line["messages"]) == ("ERROR", "something", 3)
+    assert line["exception_name"] == "ConnectionError"
+    assert "test_journal.py" in line["exception"]
+
+
+def everything(journal: Journal) -> None:
+    """Each kind of line once, about a delivery full of what must not be seen."""
+    journal.built(delivery(), LATER)
+    journal.attempted(delivery(), attempt=1, status_code=200, reason=None, latency_ms=1)
+    journal.held_back(delivery(), "no time left")
+    journal.repeated(delivery())
+    for kind in OutcomeKind:
+        journal.concluded(kind, outcome(kind))
+        journal.called_back(outcome(kind), kind, "logged")
+
+
+def test_no_line_has_an_endpoint_a_payload_or_a_secret(written: Written) -> None:
+    logging.getLogger(SERVICE).setLevel(logging.DEBUG)
+    everything(written.journal)
+    assert "repeat suppressed" in written.text
+    assert [each for each in SECRETS if each in written.text] == []
+
+
+def test_every_step_is_one_of_five(written: Written) -> None:
+    everything(written.journal)
+    assert {line["step"] for line in parse_lines(written.text)} == {
+        "built",
+        "attempted",
+        "held back",
+        "concluded",
+        "called back",
+    }
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def test_metrics_have_a_namespace_the_service_and_the_type_as_dimensions(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.journal.built(delivery(), LATER)
+    written.journal.flush()
+    (line,) = parse_lines(capsys.readouterr().out)
+    check_metrics(line)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "FLNotifications"
+    assert [sorted(each) for each in directive["Dimensions"]] == [["notification_type", "service"]]
+    assert (line["notification_type"], line["service"]) == ("UPDATE_ROUND_START", SERVICE)
+
+
+def test_counts_are_added_up_and_durations_are_kept(written: Written) -> None:
+    for latency in (10.0, 20.0, 40.0):
+        written.journal.attempted(
+            delivery(), attempt=1, status_code=200, reason=None, latency_ms=latency
+        )
+    assert written.metrics() == {
+        "UPDATE_ROUND_START": {"Attempts": [3], "DeliveryLatency": [10, 20, 40]}
+    }
+
+
+def test_each_kind_of_step_has_its_metric(written: Written) -> None:
+    everything(written.journal)
+    written.journal.unreadable(UnreadableItemError("item 'X'", "actor", "?"))
+    assert written.metrics() == {
+        "UPDATE_ROUND_START": {
+            "Built": [1],
+            "Attempts": [1],
+            "DeliveryLatency": [1],
+            "HeldBack": [1],
+            "RepeatsSuppressed": [1],
+            "Accepted": [1],
+            "Rejected": [1],
+            "Failed": [1],
+            "Superseded": [1],
+            "TimeToOutcome": [2000] * 4,
+        },
+        "-": {"UnreadableItems": [1]},
+    }
+
+
+def test_nothing_leaks_from_one_invocation_into_the_next(written: Written) -> None:
+    written.journal.built(delivery(), LATER)
+    assert written.metrics() != {}
+    assert written.metrics() == {}
