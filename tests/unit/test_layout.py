@@ -1,0 +1,123 @@
+"""The layout's rules: who may import whom, and what the layer must have in it."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.cloudformation import ROOT, functions, template
+
+OURS: Final = ("shared", "functions", "cli", "tests", "benchmarks")
+REQUIREMENTS: Final = ROOT / "shared" / "requirements.txt"
+
+
+def modules(directory: str) -> list[Path]:
+    return sorted((ROOT / directory).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a module imports when it runs; what only a type checker sees is left out."""
+    yield from _imported(ast.parse(path.read_text()))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        return
+    if isinstance(node, ast.Import):
+        yield from (each.name for each in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        yield f"{node.module}"
+    for child in ast.iter_child_nodes(node):
+        yield from _imported(child)
+
+
+def names(path: Path) -> list[str]:
+    return [str(part) for part in path.relative_to(ROOT).parts]
+
+
+@pytest.mark.parametrize("path", modules("shared"), ids=lambda path: path.stem)
+def test_shared_imports_neither_functions_nor_cli(path: Path) -> None:
+    ours = {each.split(".")[0] for each in imports(path)} & set(OURS)
+    assert ours <= {"shared"}
+
+
+@pytest.mark.parametrize("path", modules("functions"), ids=lambda path: "/".join(names(path)))
+def test_a_function_imports_shared_and_itself(path: Path) -> None:
+    own = ".".join(names(path)[:2])
+    for each in imports(path):
+        if each.split(".")[0] in OURS:
+            assert each.split(".")[0] == "shared" or each.startswith(own)
+
+
+@pytest.mark.parametrize("path", modules("cli"), ids=lambda path: "/".join(names(path)))
+def test_cli_imports_shared_and_itself(path: Path) -> None:
+    assert {each.split(".")[0] for each in imports(path)} & set(OURS) <= {"shared", "cli"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [each for each in (*modules("shared"), *modules("functions")) if each.name != "app.py"],
+    ids=lambda path: "/".join(names(path)),
+)
+def test_only_an_app_reads_the_environment_or_makes_clients_at_import(path: Path) -> None:
+    """Logic takes its clients, clock and settings as arguments."""
+    tree = ast.parse(path.read_text())
+    outside = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    called = {ast.unparse(node) for each in outside for node in ast.walk(each)}
+    assert not {each for each in called if each.startswith(("os.environ", "boto3.client("))}
+
+
+def packages() -> set[str]:
+    """The distributions in the layer, as pip names them."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==", REQUIREMENTS.read_text(), re.MULTILINE)
+    return {_normal(each) for each in found}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("directory", ["shared", "functions"])
+def test_everything_that_is_imported_is_in_the_layer(directory: str) -> None:
+    """The emulator has boto3 and more of its own, so a missing one would not be noticed there."""
+    distributions = packages_distributions()
+    imported = {each.split(".")[0] for path in modules(directory) for each in imports(path)}
+    for name in imported - set(OURS) - sys.stdlib_module_names:
+        assert {_normal(each) for each in distributions[name]} & packages(), name
+
+
+def test_everything_that_the_layers_packages_need_is_in_the_layer() -> None:
+    """So that nothing is taken from what happens to be in Lambda's runtime."""
+    for package in packages():
+        for requirement in requires(package) or []:
+            name, _, condition = requirement.partition(";")
+            if not condition.strip():
+                needed = re.match(r"[A-Za-z0-9._-]+", name.strip())
+                assert needed is not None
+                assert _normal(needed[0]) in packages(), f"{package} needs {needed[0]}"
+
+
+def test_every_requirement_of_the_layer_is_exact_and_has_hashes() -> None:
+    blocks = re.split(r"\n(?=\S)", REQUIREMENTS.read_text().strip())
+    assert len(blocks) == len(packages())
+    for block in blocks:
+        assert re.match(r"[A-Za-z0-9._-]+==[^\s;]+( ; [^\\]+)? \\\n", block), block
+        assert "--hash=sha256:" in block
+
+
+def test_the_layer_has_no_development_tools() -> None:
+    assert not packages() & {"pytest", "mypy", "ruff", "moto", "boto3-stubs", "typer", "rich"}
+
+
+def test_the_python_version_is_the_same_everywhere() -> None:
+    assert (ROOT / ".python-version").read_text().strip() == "3.13"
+    assert {each["Runtime"] for each in functions().values()} == {"python3.13"}
+    layer = template()["Resources"]["SharedLayer"]
+    assert layer["Metadata"]["BuildMethod"] == "python3.13"
+    assert sys.version_info[:2] == (3, 13)

@@ -1,0 +1,635 @@
+"""What must hold of every function, queue and table in template.yaml, whoever adds the next one."""
+
+import importlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, RESERVE_SECONDS
+from shared.ledger import RETENTION
+from shared.notifications import NOTIFICATION_CLASSES
+from shared.outcomes import SOURCE
+from tests.cloudformation import (
+    ROOT,
+    evaluate,
+    functions,
+    overrides,
+    parameters,
+    references,
+    resources,
+    samconfig,
+    template,
+)
+from tests.made import participant_item, training_item
+from tests.simulation.patterns import matches
+
+if TYPE_CHECKING:
+    from shared.settings import EnvironmentSettings
+
+FUNCTIONS = functions()
+ROLES = resources("AWS::IAM::Role")
+QUEUES = resources("AWS::SQS::Queue")
+TABLES = resources("AWS::DynamoDB::Table")
+ALARMS = resources("AWS::CloudWatch::Alarm")
+DEFAULTS = parameters({})
+
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+every_role = pytest.mark.parametrize("name", ROLES)
+
+# Where a resource may be "*": AWS knows none for these actions (Service Authorization Reference).
+WITHOUT_RESOURCES: Final = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+# Where a resource may end in "*": a stream's label is not known before it is made.
+ANY_STREAM_OF_THE_TABLE: Final = "${Trainings.Arn}/stream/*"
+
+
+def value(of: Any) -> Any:
+    """A value with the parameters' defaults; resources become `<name.attribute>`."""
+    return evaluate(of, DEFAULTS, lambda name, attribute: f"<{name}.{attribute or 'Ref'}>")
+
+
+def snake(name: str) -> str:
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+
+
+def events(name: str, kind: str | None = None) -> dict[str, dict[str, Any]]:
+    """The properties of a function's triggers."""
+    found = FUNCTIONS[name]["Events"]
+    return {
+        trigger: each["Properties"]
+        for trigger, each in found.items()
+        if kind in {None, each["Type"]}
+    }
+
+
+def statements(role: str) -> Iterator[tuple[list[str], list[Any]]]:
+    """What a role allows: actions and resources."""
+    for policy in ROLES[role].get("Policies", []):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert set(statement) <= {"Effect", "Action", "Resource", "Condition"}
+            assert statement["Effect"] == "Allow"
+            yield _list(statement["Action"]), _list(statement["Resource"])
+
+
+def _list(one_or_more: Any) -> list[Any]:
+    return one_or_more if isinstance(one_or_more, list) else [one_or_more]
+
+
+def allows(role: str, action: str, resource: str) -> bool:
+    return any(
+        action in actions and resource in map(value, where) for actions, where in statements(role)
+    )
+
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+@every_function
+def test_a_function_has_a_role_of_its_own(name: str) -> None:
+    role = FUNCTIONS[name]["Role"]["Fn::GetAtt"]
+    assert role == [f"{name}Role", "Arn"]
+    assert f"{name}Role" in ROLES
+    # SAM would add to a role that it makes itself.
+    assert not {"Policies", "RolePath", "PermissionsBoundary"} & set(FUNCTIONS[name])
+
+
+def test_there_is_no_other_role() -> None:
+    assert set(ROLES) == {f"{name}Role" for name in FUNCTIONS}
+
+
+@every_role
+def test_a_role_is_assumed_by_lambda_alone_and_has_no_policy_of_aws(name: str) -> None:
+    (statement,) = ROLES[name]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    assert set(ROLES[name]) == {"AssumeRolePolicyDocument", "Policies"}
+
+
+@every_role
+def test_no_action_is_a_wildcard(name: str) -> None:
+    for actions, _ in statements(name):
+        assert [each for each in actions if "*" in each or "?" in each or ":" not in each] == []
+
+
+@every_role
+def test_every_resource_is_one_of_this_stack(name: str) -> None:
+    for actions, where in statements(name):
+        if set(actions) <= WITHOUT_RESOURCES:
+            assert where == ["*"]
+            continue
+        for each in where:
+            assert isinstance(each, dict), f"{actions} on {each}"
+            assert each == {"Fn::Sub": ANY_STREAM_OF_THE_TABLE} or "Fn::GetAtt" in each
+            assert set(references(each)) <= set(template()["Resources"])
+
+
+@every_role
+def test_a_statement_with_the_wide_stream_resource_allows_only_listing(name: str) -> None:
+    for actions, where in statements(name):
+        if {"Fn::Sub": ANY_STREAM_OF_THE_TABLE} in where:
+            assert actions == ["dynamodb:ListStreams"]
+
+
+@every_function
+def test_a_function_may_log_and_trace(name: str) -> None:
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        assert allows(f"{name}Role", action, "<LogGroup.Arn>")
+    for action in WITHOUT_RESOURCES:
+        assert allows(f"{name}Role", action, "*")
+
+
+def test_the_secret_is_named_by_what_is_its_arn_everywhere() -> None:
+    """`Ref` of a secret is its name on the emulator, and a policy on that denies."""
+    text = (ROOT / "template.yaml").read_text()
+    assert "!Ref SigningSecret" not in text
+    assert "${SigningSecret}" not in text
+    assert allows("DeliverNotificationRole", "secretsmanager:GetSecretValue", "<SigningSecret.Id>")
+
+
+def test_only_the_failure_callback_may_write_to_the_trainings_table() -> None:
+    writing = {"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"}
+    may_write = {
+        role
+        for role in ROLES
+        for action in writing
+        if allows(role, f"dynamodb:{action}", "<Trainings.Arn>")
+    }
+    assert may_write == {"CallbackFailureRole"}
+
+
+def test_only_the_delivery_may_read_the_secret() -> None:
+    readers = {
+        role
+        for role in ROLES
+        for actions, _ in statements(role)
+        for action in actions
+        if action.startswith("secretsmanager:")
+    }
+    assert readers == {"DeliverNotificationRole"}
+
+
+# --- functions ------------------------------------------------------------------------------------
+
+
+@every_function
+def test_a_function_is_built_with_its_own_package_and_the_layer(name: str) -> None:
+    package = snake(name)
+    metadata = template()["Resources"][name]["Metadata"]
+    assert metadata == {
+        "BuildProperties": {
+            "ParentPackageMode": "explicit",
+            "ParentPackages": f"functions.{package}",
+        }
+    }
+    assert FUNCTIONS[name]["CodeUri"] == f"functions/{package}/"
+    assert FUNCTIONS[name]["Handler"] == f"functions.{package}.app.lambda_handler"
+    assert (ROOT / "functions" / package / "app.py").is_file()
+    assert FUNCTIONS[name]["Layers"] == [{"Ref": "SharedLayer"}]
+
+
+def test_every_directory_of_functions_is_a_function() -> None:
+    directories = {each.parent.name for each in (ROOT / "functions").glob("*/app.py")}
+    assert directories == set(map(snake, FUNCTIONS))
+
+
+@every_function
+def test_a_function_runs_on_python_3_13_on_either_architecture(name: str) -> None:
+    assert FUNCTIONS[name]["Runtime"] == "python3.13"
+    assert FUNCTIONS[name]["Architectures"] == [{"Ref": "Architecture"}]
+    assert template()["Parameters"]["Architecture"]["AllowedValues"] == ["x86_64", "arm64"]
+
+
+@every_function
+def test_a_function_logs_json_into_the_one_log_group_and_is_traced(name: str) -> None:
+    logging = FUNCTIONS[name]["LoggingConfig"]
+    assert (logging["LogGroup"], logging["LogFormat"]) == ({"Ref": "LogGroup"}, "JSON")
+    assert FUNCTIONS[name]["Tracing"] == "Active"
+
+
+@every_function
+def test_a_functions_environment_is_what_its_settings_ask_for(name: str) -> None:
+    module = importlib.import_module(f"functions.{snake(name)}.settings")
+    settings: type[EnvironmentSettings] = module.Settings
+    given = FUNCTIONS[name]["Environment"]["Variables"]
+    own = {key for key in given if not key.startswith("POWERTOOLS_")}
+    required = {key for key, each in settings.model_fields.items() if each.is_required()}
+    assert own == {key.upper() for key in required}
+    settings.from_environment({key: str(value(each)) for key, each in given.items()})
+
+
+@every_function
+@pytest.mark.parametrize("extreme", ["MinValue", "MaxValue"])
+def test_the_settings_take_every_value_that_the_parameters_allow(name: str, extreme: str) -> None:
+    module = importlib.import_module(f"functions.{snake(name)}.settings")
+    given = parameters(
+        {
+            parameter: str(each[extreme])
+            for parameter, each in template()["Parameters"].items()
+            if extreme in each
+        }
+    )
+    variables = evaluate(
+        FUNCTIONS[name]["Environment"]["Variables"], given, lambda resource, _: resource
+    )
+    module.Settings.from_environment({key: str(each) for key, each in variables.items()})
+
+
+@every_function
+def test_a_function_names_no_other_resource_than_its_role_may_use(name: str) -> None:
+    """A resource in the environment that the role knows nothing of would be denied."""
+    named = {
+        each
+        for variable in FUNCTIONS[name]["Environment"]["Variables"].values()
+        for each in references(variable)
+        if each in template()["Resources"]
+    }
+    allowed = {
+        each
+        for _, where in statements(f"{name}Role")
+        for resource in where
+        for each in references(resource)
+    }
+    assert named <= allowed
+
+
+def test_one_attempt_and_its_report_fit_into_the_delivery_functions_timeout() -> None:
+    longest = template()["Parameters"]["RequestTimeoutSeconds"]["MaxValue"]
+    assert longest + RESERVE_SECONDS <= FUNCTIONS["DeliverNotification"]["Timeout"]
+
+
+# --- triggers: bounded retries, and a dead-letter queue at their end ------------------------------
+
+
+@every_function
+def test_every_trigger_is_of_a_kind_that_these_tests_know(name: str) -> None:
+    kinds = {each["Type"] for each in FUNCTIONS[name]["Events"].values()}
+    assert kinds
+    assert kinds <= {"DynamoDB", "SQS", "EventBridgeRule"}
+
+
+@every_function
+def test_a_stream_is_retried_a_bounded_number_of_times_for_a_bounded_time(name: str) -> None:
+    for each in events(name, "DynamoDB").values():
+        assert 0 < each["MaximumRetryAttempts"] <= 100
+        # Streams keep records for a day; there must be time left to look.
+        assert 60 <= each["MaximumRecordAgeInSeconds"] < 86400
+        assert each["BisectBatchOnFunctionError"] is True
+        assert each["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert each["StartingPosition"] == "TRIM_HORIZON"
+        destination = each["DestinationConfig"]["OnFailure"]
+        assert destination["Type"] == "SQS"
+        check_dead_letter_queue(destination["Destination"])
+        assert allows(f"{name}Role", "sqs:SendMessage", value(destination["Destination"]))
+
+
+@every_function
+def test_a_stream_may_be_read_by_the_function(name: str) -> None:
+    for each in events(name, "DynamoDB").values():
+        stream = value(each["Stream"])
+        for action in ("DescribeStream", "GetRecords", "GetShardIterator"):
+            assert allows(f"{name}Role", f"dynamodb:{action}", stream)
+
+
+@every_function
+def test_a_queue_comes_with_a_redrive_and_enough_time_for_the_function(name: str) -> None:
+    for each in events(name, "SQS").values():
+        queue, _ = each["Queue"]["Fn::GetAtt"]
+        assert each["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert each["BatchSize"] <= 10  # more is for standard queues only
+        redrive = QUEUES[queue]["RedrivePolicy"]
+        assert 0 < redrive["maxReceiveCount"] <= 1000
+        check_dead_letter_queue(redrive["deadLetterTargetArn"])
+        timeout = FUNCTIONS[name]["Timeout"]
+        # AWS's advice is six times as long; never may a message be seen by two at once.
+        assert int(value(QUEUES[queue]["VisibilityTimeout"])) >= 6 * timeout
+        parameter = QUEUES[queue]["VisibilityTimeout"]["Ref"]
+        assert template()["Parameters"][parameter]["MinValue"] >= timeout
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+            assert allows(f"{name}Role", f"sqs:{action}", f"<{queue}.Arn>")
+
+
+@every_function
+def test_an_event_is_retried_a_bounded_number_of_times_before_and_in_the_function(
+    name: str,
+) -> None:
+    for each in events(name, "EventBridgeRule").values():
+        # That the event reaches the function:
+        assert 0 < each["RetryPolicy"]["MaximumRetryAttempts"] <= 185
+        assert 60 <= each["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86400
+        check_dead_letter_queue(each["DeadLetterConfig"]["Arn"])
+        # That the function does what it has to:
+        invoking = FUNCTIONS[name]["EventInvokeConfig"]
+        assert 0 <= invoking["MaximumRetryAttempts"] <= 2
+        assert 60 <= invoking["MaximumEventAgeInSeconds"] <= 21600
+        destination = invoking["DestinationConfig"]["OnFailure"]
+        assert destination["Type"] == "SQS"
+        check_dead_letter_queue(destination["Destination"])
+        assert allows(f"{name}Role", "sqs:SendMessage", value(destination["Destination"]))
+
+
+@every_function
+def test_the_bus_may_put_what_it_cannot_deliver_into_the_rules_dead_letter_queue(name: str) -> None:
+    policies = resources("AWS::SQS::QueuePolicy").values()
+    for each in events(name, "EventBridgeRule").values():
+        queue, _ = each["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
+        (policy,) = [one for one in policies if {"Ref": queue} in one["Queues"]]
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Action"] == "sqs:SendMessage"
+        assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+        source = value(statement["Condition"]["ArnLike"]["aws:SourceArn"])
+        bus = value(each["EventBusName"])
+        assert source == f"arn:aws:events:eu-central-1:123456789012:rule/{bus}/*"
+
+
+def check_dead_letter_queue(arn: Any) -> None:
+    queue, attribute = arn["Fn::GetAtt"]
+    assert attribute == "Arn"
+    assert queue.endswith("Dlq")
+    assert queue in QUEUES
+
+
+def test_a_rule_matches_on_the_callback_that_a_notification_names() -> None:
+    named = {
+        callback
+        for cls in NOTIFICATION_CLASSES.values()
+        for callback in _callbacks(cls)
+        if callback is not None
+    }
+    patterns = [
+        each["Pattern"] for name in FUNCTIONS for each in events(name, "EventBridgeRule").values()
+    ]
+    assert sorted(pattern["detail"]["callback"][0] for pattern in patterns) == sorted(named)
+    for pattern in patterns:
+        assert set(pattern) == {"source", "detail"}
+        assert pattern["source"] == [SOURCE]
+        assert len(pattern["detail"]["callback"]) == 1
+
+
+def _callbacks(cls: Any) -> tuple[str | None, str | None]:
+    """Properties of the class, whatever an instance says."""
+    empty = object.__new__(cls)
+    return empty.callback_success, empty.callback_error
+
+
+# --- what the stream's filters let through --------------------------------------------------------
+
+
+def passes(event_name: str, image: dict[str, Any]) -> bool:
+    (stream,) = events("BuildNotifications", "DynamoDB").values()
+    keys = {key: image[key] for key in ("training_uuid", "entity")}
+    record = {"eventName": event_name, "dynamodb": {"Keys": keys, "NewImage": image}}
+    patterns = [json.loads(each["Pattern"]) for each in stream["FilterCriteria"]["Filters"]]
+    return any(matches(pattern, record) for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    ("event_name", "of_training", "of_participant", "of_another"),
+    [
+        ("INSERT", True, True, False),
+        ("MODIFY", True, False, False),
+        ("REMOVE", False, True, False),
+    ],
+)
+def test_only_what_can_matter_comes_through(
+    event_name: str,
+    of_training: bool,  # noqa: FBT001 - a parameter
+    of_participant: bool,  # noqa: FBT001 - likewise
+    of_another: bool,  # noqa: FBT001 - likewise
+) -> None:
+    assert passes(event_name, training_item()) is of_training
+    assert passes(event_name, participant_item("one")) is of_participant
+    assert passes(event_name, training_item(entity="MODEL#1")) is of_another
+
+
+# --- queues, tables, secret, log ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_queue_is_encrypted_and_keeps_messages_for_as_long_as_possible(name: str) -> None:
+    assert QUEUES[name]["SqsManagedSseEnabled"] is True
+    assert QUEUES[name]["MessageRetentionPeriod"] == 14 * 86400
+
+
+@pytest.mark.parametrize("name", [each for each in QUEUES if each.endswith("Dlq")])
+def test_a_dead_letter_queue_has_an_alarm_that_can_fire(name: str) -> None:
+    alarm = ALARMS[f"{name}Alarm"]
+    assert alarm["Namespace"] == "AWS/SQS"
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": [name, "QueueName"]}}
+    ]
+    # One message is enough, and no message is no alarm.
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 0)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert alarm["EvaluationPeriods"] * alarm["Period"] <= 300
+
+
+def test_every_queue_with_dead_letters_ends_in_one_of_them_and_no_alarm_is_left_over() -> None:
+    dead = {name for name in QUEUES if name.endswith("Dlq")}
+    assert set(ALARMS) == {f"{name}Alarm" for name in dead}
+    for name in set(QUEUES) - dead:
+        check_dead_letter_queue(QUEUES[name]["RedrivePolicy"]["deadLetterTargetArn"])
+    for name in dead:
+        assert "RedrivePolicy" not in QUEUES[name]
+
+
+def test_the_dead_letter_queue_of_a_fifo_queue_is_fifo() -> None:
+    for queue in QUEUES.values():
+        if "RedrivePolicy" in queue:
+            target, _ = queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"]
+            assert queue.get("FifoQueue", False) is QUEUES[target].get("FifoQueue", False)
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_tells_the_topic_if_there_is_one(name: str) -> None:
+    lookup = lambda name, _attribute: name  # noqa: E731 - it is but a name
+    given = parameters({"AlarmTopicArn": "arn:topic"})
+    for key in ("AlarmActions", "OKActions"):
+        assert value(ALARMS[name][key]) is None
+        assert evaluate(ALARMS[name][key], given, lookup) == ["arn:topic"]
+
+
+def test_the_deliveries_queue_is_fifo_with_high_throughput_and_no_deduplication_by_content() -> (
+    None
+):
+    queue = QUEUES["Deliveries"]
+    assert queue["FifoQueue"] is True
+    assert queue["DeduplicationScope"] == "messageGroup"
+    assert queue["FifoThroughputLimit"] == "perMessageGroupId"
+    assert not queue.get("ContentBasedDeduplication", False)
+
+
+def test_the_queue_gives_up_later_than_the_function_does() -> None:
+    """A message that is only held back behind others, again and again, must not be lost to it."""
+    limit = QUEUES["Deliveries"]["RedrivePolicy"]["maxReceiveCount"]
+    attempts = template()["Parameters"]["MaxAttempts"]["MaxValue"]
+    others = events("DeliverNotification", "SQS")["Deliveries"]["BatchSize"] - 1
+    assert limit > MAX_TROUBLED_RECEIVES
+    assert limit > attempts * others
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_encrypted_and_paid_by_request(name: str) -> None:
+    assert TABLES[name]["SSESpecification"] == {"SSEEnabled": True}
+    assert TABLES[name]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_the_trainings_table_is_by_the_contract_and_can_be_restored() -> None:
+    table = TABLES["Trainings"]
+    assert table["KeySchema"] == [
+        {"AttributeName": "training_uuid", "KeyType": "HASH"},
+        {"AttributeName": "entity", "KeyType": "RANGE"},
+    ]
+    assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_the_ledger_forgets_by_itself() -> None:
+    assert TABLES["Ledger"]["KeySchema"] == [
+        {"AttributeName": "notification_id", "KeyType": "HASH"}
+    ]
+    assert TABLES["Ledger"]["TimeToLiveSpecification"] == {
+        "AttributeName": "expires_at",
+        "Enabled": True,
+    }
+    waits = sum(QUEUES[each]["MessageRetentionPeriod"] for each in ("Deliveries", "DeliveriesDlq"))
+    assert RETENTION.total_seconds() > waits
+
+
+def test_what_cannot_be_made_again_is_kept_when_the_stack_is_deleted() -> None:
+    for name, resource in template()["Resources"].items():
+        if resource["Type"] in {"AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"}:
+            expected = "Delete" if name == "Ledger" else "Retain"
+            assert resource["DeletionPolicy"] == expected
+            assert resource["UpdateReplacePolicy"] == expected
+
+
+def test_the_signing_secret_is_made_by_aws_and_long() -> None:
+    (secret,) = resources("AWS::SecretsManager::Secret").values()
+    assert "SecretString" not in secret
+    assert secret["GenerateSecretString"]["PasswordLength"] >= 64
+
+
+def test_the_log_is_kept_for_a_bounded_time_of_ones_choice() -> None:
+    (group,) = resources("AWS::Logs::LogGroup").values()
+    assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert template()["Parameters"]["LogRetentionDays"]["Default"] == 30
+
+
+# --- names and numbers that the design fixes ------------------------------------------------------
+
+
+def test_the_logical_ids_of_the_design_are_there_each_of_its_type() -> None:
+    expected = {
+        "BuildNotifications": "AWS::Serverless::Function",
+        "DeliverNotification": "AWS::Serverless::Function",
+        "CallbackSuccess": "AWS::Serverless::Function",
+        "CallbackFailure": "AWS::Serverless::Function",
+        "Trainings": "AWS::DynamoDB::Table",
+        "Ledger": "AWS::DynamoDB::Table",
+        "Deliveries": "AWS::SQS::Queue",
+        "DeliveriesDlq": "AWS::SQS::Queue",
+        "StreamDlq": "AWS::SQS::Queue",
+        "CallbacksDlq": "AWS::SQS::Queue",
+        "Outcomes": "AWS::Events::EventBus",
+        "SigningSecret": "AWS::SecretsManager::Secret",
+        "LogGroup": "AWS::Logs::LogGroup",
+    }
+    found = {name: each["Type"] for name, each in template()["Resources"].items()}
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_the_parameters_of_the_design_are_there_with_its_defaults() -> None:
+    expected = {
+        "MaxAttempts": "6",
+        "RetryBackoffSeconds": "5",
+        "RequestTimeoutSeconds": "10",
+        "AllowedPrivateNetworks": "",
+        "AllowPlainHttp": "false",
+        "LogRetentionDays": "30",
+        "AlarmTopicArn": "",
+    }
+    assert {name: DEFAULTS.get(name) for name in expected} == expected
+
+
+def test_every_parameter_has_a_default_and_a_description_and_is_used() -> None:
+    used = set(references([template()["Resources"], template()["Globals"]])) | set(
+        references(list(template()["Conditions"].values()))
+    )
+    for name, parameter in template()["Parameters"].items():
+        assert {"Default", "Description", "Type"} <= set(parameter)
+        assert name in used
+
+
+def test_the_outputs_of_the_design_are_there() -> None:
+    expected = {
+        "TrainingsTable": "<Trainings.Ref>",
+        "LedgerTable": "<Ledger.Ref>",
+        "DeliveriesQueueUrl": "<Deliveries.Ref>",
+        "DeliveriesDlqUrl": "<DeliveriesDlq.Ref>",
+        "StreamDlqUrl": "<StreamDlq.Ref>",
+        "CallbacksDlqUrl": "<CallbacksDlq.Ref>",
+        "OutcomesBus": "<Outcomes.Ref>",
+        "SigningSecretArn": "<SigningSecret.Id>",
+        "LogGroup": "<LogGroup.Ref>",
+    }
+    found = {name: value(each["Value"]) for name, each in template()["Outputs"].items()}
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_everything_that_is_referred_to_exists() -> None:
+    known = {*template()["Resources"], *template()["Parameters"]}
+    parts = [template()[part] for part in ("Globals", "Resources", "Outputs")]
+    assert {each for each in references(parts) if not each.startswith("AWS::")} <= known
+
+
+def test_the_layer_is_the_shared_package() -> None:
+    layer = template()["Resources"]["SharedLayer"]
+    assert layer["Properties"]["ContentUri"] == "shared/"
+    assert layer["Properties"]["CompatibleRuntimes"] == ["python3.13"]
+    assert layer["Metadata"]["BuildMethod"] == "python3.13"
+    assert layer["Metadata"]["BuildProperties"] == {
+        "ParentPackageMode": "explicit",
+        "ParentPackages": "shared",
+    }
+
+
+# --- samconfig.toml -------------------------------------------------------------------------------
+
+
+def test_the_default_environment_is_safe() -> None:
+    """The template's own defaults: https only, no private network."""
+    assert overrides("default") == {}
+    assert samconfig()["default"]["deploy"]["parameters"]["confirm_changeset"] is True
+
+
+def test_the_local_environment_allows_receivers_on_this_machine_alone_and_waits_shortly() -> None:
+    local = parameters(overrides("local"))
+    assert (local["AllowPlainHttp"], local["AllowedPrivateNetworks"]) == ("true", "127.0.0.0/8")
+    assert int(local["RetryBackoffSeconds"]) < int(DEFAULTS["RetryBackoffSeconds"])
+    assert int(local["DeliveryVisibilityTimeoutSeconds"]) < int(
+        DEFAULTS["DeliveryVisibilityTimeoutSeconds"]
+    )
+
+
+@pytest.mark.parametrize("environment", ["default", "local"])
+def test_both_environments_build_and_deploy_with_parameters_that_exist(environment: str) -> None:
+    config = samconfig()[environment]
+    assert config["global"]["parameters"]["stack_name"] == "fl-notifications"
+    assert config["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+    parameters(overrides(environment))
+
+
+def test_parameters_that_are_set_are_within_their_bounds() -> None:
+    for name, given in overrides("local").items():
+        declared = template()["Parameters"][name]
+        assert given in declared.get("AllowedValues", [given])
+        if declared["Type"] == "Number":
+            assert declared["MinValue"] <= int(given) <= declared["MaxValue"]
