@@ -1,6 +1,6 @@
 """The bus on which outcomes are told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shared.batches import EVENTS_BATCH, until_done
@@ -16,10 +16,23 @@ type Told = tuple[OutcomeKind, Outcome]
 class OutcomeBus:
     """The stack's event bus."""
 
-    def __init__(self, client: "EventBridgeClient", bus_name: str) -> None:
-        """Use a bus, by name or ARN."""
+    def __init__(
+        self,
+        client: "EventBridgeClient",
+        bus_name: str,
+        *,
+        trace_header: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Use a bus.
+
+        Args:
+            client: boto3's client.
+            bus_name: name or ARN.
+            trace_header: gives X-Ray's header for an event; None if nothing is traced.
+        """
         self._client = client
         self._bus_name = bus_name
+        self._trace_header = trace_header
 
     def put(self, outcomes: Sequence[Told]) -> set[str]:
         """Tell outcomes, at most ten of them.
@@ -50,10 +63,13 @@ class OutcomeBus:
         ]
 
     def _entry(self, kind: OutcomeKind, outcome: Outcome) -> "PutEventsRequestEntryTypeDef":
-        return {
+        entry: PutEventsRequestEntryTypeDef = {
             "EventBusName": self._bus_name,
             "Source": SOURCE,
             "DetailType": kind.detail_type,
             "Detail": outcome.model_dump_json(),
             "Time": outcome.finished_at,
         }
+        if (header := self._trace_header()) is not None:
+            entry["TraceHeader"] = header
+        return entry

@@ -1,61 +1,90 @@
-"""What happens to notifications, as log lines and metrics: one vocabulary for all functions.
+"""What happens to notifications, as log lines, metrics and traces: one vocabulary everywhere.
 
 Each step of each notification is one line with the same keys; ids, counts and words of ours only,
-never a payload, a secret, an endpoint or an answer.
+never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from shared.deliveries import Delivery
+from shared.notification_type import NotificationType
 from shared.observability import NAMESPACE, Logger
 from shared.outcomes import Outcome, OutcomeKind
+from shared.text import printable
+from shared.tracing import Traces
 from shared.trainings import UnreadableItemError
 
-ANY_TYPE = "-"
-"""The dimension's value for what belongs to no type of notification."""
+_NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
+
+type _Name = tuple[str, MetricUnit]
 
 
 class Tally:
-    """Metrics of one invocation, by type of notification, as few EMF lines."""
+    """Metrics of one invocation, by type of notification and in all, as few EMF lines.
 
-    def __init__(self, service: str) -> None:
-        """Start empty."""
-        self._service = service
-        self._values: defaultdict[str, defaultdict[tuple[str, MetricUnit], list[float]]]
+    Each is there twice: with the dimensions `stack` and `notification_type`, and with `stack`
+    alone, as an alarm cannot add up types. Receivers and trainings are no dimensions: each value
+    of one would be another metric to pay for.
+    """
+
+    def __init__(self, stack: str) -> None:
+        """Start empty.
+
+        Args:
+            stack: name of the stack; tells its metrics from those of others in the account.
+        """
+        self._stack = stack
+        self._values: defaultdict[str | None, defaultdict[_Name, list[float]]]
         self._values = defaultdict(lambda: defaultdict(list))
 
-    def count(self, name: str, kind: str) -> None:
-        """Count one more."""
+    def count(self, name: str, kind: str | None) -> None:
+        """Count one more, of a type of notification or of none."""
         values = self._values[kind][name, MetricUnit.Count]
         values[:] = [sum(values) + 1]
 
-    def observe(self, name: str, kind: str, milliseconds: float) -> None:
-        """Keep a duration."""
-        self._values[kind][name, MetricUnit.Milliseconds].append(milliseconds)
+    def observe(
+        self, name: str, kind: str, value: float, unit: MetricUnit = MetricUnit.Milliseconds
+    ) -> None:
+        """Keep a value, a duration if nothing else is said."""
+        self._values[kind][name, unit].append(value)
 
     def flush(self) -> None:
         """Write what has come together, and start empty again."""
         tallied, self._values = self._values, defaultdict(lambda: defaultdict(list))
         for kind, metrics in tallied.items():
-            emf = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
-            emf.add_dimension("notification_type", kind)
+            emf = EphemeralMetrics(namespace=NAMESPACE)
+            emf.add_dimension("stack", self._stack)
+            if kind is not None:
+                emf.add_dimension("notification_type", kind)
+                emf.add_dimensions(stack=self._stack)
             for (name, unit), values in metrics.items():
                 for value in values:
                     emf.add_metric(name, unit, value)
-            emf.flush_metrics()
+            # What fills a line is written at once: there may be nothing left.
+            if emf.metric_set:
+                emf.flush_metrics()
 
 
 class Journal:
     """Writes the steps down."""
 
-    def __init__(self, logger: Logger, tally: Tally) -> None:
-        """Write to a logger and a tally."""
+    def __init__(self, logger: Logger, tally: Tally, traces: Traces | None = None) -> None:
+        """Write to a logger, a tally and, if there are any, traces."""
         self._logger = logger
         self._tally = tally
+        self._traces = traces or Traces({})
+
+    @contextmanager
+    def building(self, training_uuid: str, kind: NotificationType) -> Iterator[None]:
+        """Trace how the notifications of one type are built and enqueued, in the block."""
+        with self._traces.span("build", training_uuid=training_uuid, notification_type=kind.value):
+            yield
 
     def built(self, delivery: Delivery, at: datetime) -> None:
         """The queue has accepted a notification."""
@@ -83,6 +112,15 @@ class Journal:
         )
         self._tally.count("Attempts", kind)
         self._tally.observe("DeliveryLatency", kind, latency_ms)
+        self._traces.add(
+            "attempt",
+            latency_ms / 1000,
+            training_uuid=delivery.training_uuid,
+            notification_type=kind,
+            receiver_uuid=delivery.receiver.uuid,
+            attempt=attempt,
+            status_code=status_code,
+        )
 
     def held_back(self, delivery: Delivery, reason: str) -> None:
         """A notification was given back to the queue without an attempt."""
@@ -97,54 +135,77 @@ class Journal:
     def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
         """A delivery has ended."""
         took = _milliseconds(outcome.finished_at - outcome.created_at)
-        line: dict[str, Any] = {
-            "step": "concluded",
-            **_outcome_ids(outcome),
-            "attempt": outcome.attempts,
-            "outcome": kind.value,
-            "status_code": outcome.status_code,
-            "reason": outcome.reason,
-            "queued_ms": took,
-        }
-        if kind in {OutcomeKind.REJECTED, OutcomeKind.FAILED}:
-            self._logger.warning("concluded", extra=line)
-        else:
-            self._logger.info("concluded", extra=line)
+        self._ended(
+            "concluded",
+            kind,
+            outcome,
+            outcome.reason,
+            attempt=outcome.attempts,
+            queued_ms=took,
+        )
         notification_type = outcome.notification_type.value
         self._tally.count(kind.value.capitalize(), notification_type)
         self._tally.observe("TimeToOutcome", notification_type, took)
+        if kind is not OutcomeKind.SUPERSEDED:
+            # An average of these is the share; so no alarm needs arithmetic.
+            percent = 100.0 if kind in _NOT_ACCEPTED else 0.0
+            self._tally.observe("FailedShare", notification_type, percent, MetricUnit.Percent)
 
     def called_back(self, outcome: Outcome, kind: OutcomeKind, done: str) -> None:
         """A callback has done what it has to."""
-        self._logger.info(
-            "called back",
-            extra={
-                "step": "called back",
-                **_outcome_ids(outcome),
-                "outcome": kind.value,
-                "status_code": outcome.status_code,
-                "reason": done,
-            },
+        self._ended("called back", kind, outcome, done)
+        self._traces.add(
+            "call back",
+            0.0,
+            training_uuid=outcome.training_uuid,
+            notification_type=outcome.notification_type.value,
+            receiver_uuid=outcome.receiver_uuid,
+            outcome=kind.value,
         )
 
     def unreadable(self, error: UnreadableItemError) -> None:
         """An item of the table is not what the contract says."""
         self._logger.error(
             "unreadable item",
-            extra={"item": error.item, "field": error.field, "reason": error.reason},
+            extra={
+                "item": printable(error.item),
+                "field": printable(error.field),
+                "reason": printable(error.reason),
+            },
         )
-        self._tally.count("UnreadableItems", ANY_TYPE)
+        self._tally.count("UnreadableItems", None)
 
     def trouble(self, message: str, error: BaseException | None = None, **ids: object) -> None:
         """Something unexpected happened that was dealt with."""
-        self._logger.error(message, exc_info=error, extra=ids)
+        told = {k: printable(v) if isinstance(v, str) else v for k, v in ids.items()}
+        self._logger.error(message, exc_info=error, extra=told)
 
     def flush(self) -> None:
         """Write the metrics that have come together."""
         self._tally.flush()
 
-    def _step(self, step: str, delivery: Delivery, **values: object) -> None:
-        self._logger.info(step, extra={"step": step, **_ids(delivery), **values})
+    def _step(
+        self, step: str, delivery: Delivery, *, reason: str | None = None, **values: object
+    ) -> None:
+        told = {"reason": reason and printable(reason)}
+        self._logger.info(step, extra={"step": step, **_ids(delivery), **values, **told})
+
+    def _ended(
+        self, step: str, kind: OutcomeKind, outcome: Outcome, reason: str | None, **values: object
+    ) -> None:
+        """What follows an answer; worth a warning if it was not accepted."""
+        log = self._logger.warning if kind in _NOT_ACCEPTED else self._logger.info
+        log(
+            step,
+            extra={
+                "step": step,
+                **_outcome_ids(outcome),
+                "outcome": kind.value,
+                "status_code": outcome.status_code,
+                "reason": reason and printable(reason),
+                **values,
+            },
+        )
 
 
 def _ids(delivery: Delivery) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from shared.aws import CLIENT_CONFIG, CONNECTIONS
 from shared.batches import SQS_BATCH, until_done
 from shared.deliveries import Delivery
 from shared.settings import SettingsError
+from shared.text import printable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -46,6 +47,7 @@ class DeliveryQueue:
         *,
         executor: Executor | None = None,
         window: int = WINDOW,
+        trace_header: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Use a queue.
 
@@ -54,11 +56,13 @@ class DeliveryQueue:
             queue_url: of the FIFO queue.
             executor: sends batches side by side; without one they are sent one by one.
             window: how many batches may be on their way at once.
+            trace_header: gives X-Ray's header for a message; None if nothing is traced.
         """
         self._client = client
         self._queue_url = queue_url
         self._executor = executor
         self._window = window
+        self._trace_header = trace_header
 
     def send(
         self,
@@ -154,21 +158,26 @@ class DeliveryQueue:
             refused[:] = [f"{entry['Code']}" for entry in failed.values()]
             return [entry for entry in entries if entry["Id"] in failed]
 
-        entries: list[SendMessageBatchRequestEntryTypeDef] = [
-            {
-                "Id": str(number),
-                "MessageBody": delivery.message,
-                "MessageGroupId": delivery.group,
-                "MessageDeduplicationId": delivery.notification_id,
-            }
-            for number, delivery in enumerate(batch)
-        ]
+        entries = [self._entry(number, delivery) for number, delivery in enumerate(batch)]
         if until_done(entries, call):
             codes = ", ".join(sorted(set(refused)))
             raise NotEnqueuedError(
                 f"the queue refused {len(refused)} of {len(batch)} messages: {codes}"
             )
         return batch
+
+    def _entry(self, number: int, delivery: Delivery) -> "SendMessageBatchRequestEntryTypeDef":
+        entry: SendMessageBatchRequestEntryTypeDef = {
+            "Id": str(number),
+            "MessageBody": delivery.message,
+            "MessageGroupId": delivery.group,
+            "MessageDeduplicationId": delivery.notification_id,
+        }
+        if (header := self._trace_header()) is not None:
+            entry["MessageSystemAttributes"] = {
+                "AWSTraceHeader": {"DataType": "String", "StringValue": header}
+            }
+        return entry
 
 
 def _settle(
@@ -221,11 +230,6 @@ class DeadLetterQueue:
             },
             **fifo,
         )
-
-
-def printable(text: str, length: int = 1000) -> str:
-    """Text as a message attribute or a log can hold it: cut, without control characters."""
-    return "".join(char if char.isprintable() else "?" for char in text[:length])
 
 
 @cache

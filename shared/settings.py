@@ -1,7 +1,7 @@
 """Settings from the environment: checked once, when a function starts."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,3 +37,15 @@ class EnvironmentSettings(BaseModel):
                 for one in error.errors(include_url=False, include_input=False)
             )
             raise SettingsError(f"environment variables are missing or wrong: {wrong}") from None
+
+
+class FunctionSettings(EnvironmentSettings):
+    """What every function is told.
+
+    Attributes:
+        stack_name: tells this stack's metrics from those of others.
+        log_level: of the function's own log lines.
+    """
+
+    stack_name: str
+    log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"]

@@ -14,17 +14,18 @@ from functions.build_notifications.settings import Settings
 from shared.aws import CLIENT_CONFIG, CONNECTIONS
 from shared.clock import SystemClock
 from shared.journal import Journal, Tally
-from shared.observability import make_logger, make_tracer
+from shared.observability import entry_point, make_logger
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.table import TrainingTable
+from shared.tracing import Traces
 
 SERVICE = "build_notifications"
 
 settings = Settings.from_environment(os.environ)
-logger = make_logger(SERVICE)
-tracer = make_tracer(SERVICE)
+logger = make_logger(SERVICE, settings.log_level)
+traces = Traces(os.environ)
 sqs = boto3.client("sqs", config=CLIENT_CONFIG)
-journal = Journal(logger, Tally(SERVICE))
+journal = Journal(logger, Tally(settings.stack_name), traces)
 batches = Batches(
     builder=Builder(
         trainings=TrainingTable(
@@ -34,6 +35,7 @@ batches = Batches(
             sqs,
             settings.deliveries_queue_url,
             executor=ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="enqueue"),
+            trace_header=traces.message_header,
         ),
         dead_letters=DeadLetterQueue(sqs, settings.stream_dlq_url),
         clock=SystemClock(),
@@ -43,8 +45,7 @@ batches = Batches(
 )
 
 
-@logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
+@entry_point(logger)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Build the notifications of a batch; returns the records that failed."""
     return batches.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -109,7 +109,8 @@ class Builder:
 
     def _send(self, change: Change, notification: AnyTrainingNotification) -> None:
         deliveries = notification.deliveries(source=change.sequence_number, created_at=change.at)
-        self.queue.send(deliveries, self._accepted)
+        with self.journal.building(change.training_uuid, notification.type):
+            self.queue.send(deliveries, self._accepted)
 
     def _accepted(self, delivery: Delivery) -> None:
         self.journal.built(delivery, self.clock.now())

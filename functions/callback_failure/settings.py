@@ -1,9 +1,9 @@
 """What CallbackFailure is told by its environment."""
 
-from shared.settings import EnvironmentSettings
+from shared.settings import FunctionSettings
 
 
-class Settings(EnvironmentSettings):
+class Settings(FunctionSettings):
     """Settings of the function."""
 
     trainings_table: str

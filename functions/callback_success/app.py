@@ -10,16 +10,17 @@ from functions.callback_success.settings import Settings
 from shared.aws import CLIENT_CONFIG
 from shared.callbacks import call_back
 from shared.journal import Journal, Tally
-from shared.observability import make_logger, make_tracer
+from shared.observability import entry_point, make_logger
 from shared.outcomes import Outcome, OutcomeKind
 from shared.queue import DeadLetterQueue
+from shared.tracing import Traces
 
 SERVICE = "callback_success"
 
 settings = Settings.from_environment(os.environ)
-logger = make_logger(SERVICE)
-tracer = make_tracer(SERVICE)
-journal = Journal(logger, Tally(SERVICE))
+logger = make_logger(SERVICE, settings.log_level)
+traces = Traces(os.environ)
+journal = Journal(logger, Tally(settings.stack_name), traces)
 dead_letters = DeadLetterQueue(
     boto3.client("sqs", config=CLIENT_CONFIG), settings.callbacks_dlq_url
 )
@@ -30,8 +31,7 @@ def nothing_more(_kind: OutcomeKind, _outcome: Outcome) -> str:
     return "logged"
 
 
-@logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
+@entry_point(logger)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Log that a receiver has accepted a notification."""
     del context

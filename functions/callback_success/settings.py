@@ -1,9 +1,9 @@
 """What CallbackSuccess is told by its environment."""
 
-from shared.settings import EnvironmentSettings
+from shared.settings import FunctionSettings
 
 
-class Settings(EnvironmentSettings):
+class Settings(FunctionSettings):
     """Settings of the function."""
 
     callbacks_dlq_url: str

@@ -20,15 +20,16 @@ from shared.guard import EndpointGuard
 from shared.http import Poster
 from shared.journal import Journal, Tally
 from shared.ledger import Ledger
-from shared.observability import make_logger, make_tracer
+from shared.observability import entry_point, make_logger
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.signing import MasterSecrets
+from shared.tracing import Traces
 
 SERVICE = "deliver_notification"
 
 settings = Settings.from_environment(os.environ)
-logger = make_logger(SERVICE)
-tracer = make_tracer(SERVICE)
+logger = make_logger(SERVICE, settings.log_level)
+traces = Traces(os.environ)
 clock = SystemClock()
 dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
 sqs = boto3.client("sqs", config=CLIENT_CONFIG)
@@ -37,7 +38,11 @@ deliverer = Deliverer(
     trainings_table=settings.trainings_table,
     ledger_table=settings.ledger_table,
     ledger=Ledger(dynamodb, settings.ledger_table),
-    bus=OutcomeBus(boto3.client("events", config=CLIENT_CONFIG), settings.outcomes_bus),
+    bus=OutcomeBus(
+        boto3.client("events", config=CLIENT_CONFIG),
+        settings.outcomes_bus,
+        trace_header=traces.header,
+    ),
     queue=DeliveryQueue(sqs, settings.deliveries_queue_url),
     dead_letters=DeadLetterQueue(sqs, settings.deliveries_dlq_url),
     secrets=MasterSecrets(
@@ -58,12 +63,11 @@ deliverer = Deliverer(
     executor=ThreadPoolExecutor(SQS_BATCH, thread_name_prefix="attempt"),
     clock=clock,
     jitter=random.Random(),  # noqa: S311 - spreads retries; nothing secret
-    journal=Journal(logger, Tally(SERVICE)),
+    journal=Journal(logger, Tally(settings.stack_name), traces),
 )
 
 
-@logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
+@entry_point(logger)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Deliver the messages of a batch; returns those that stay in the queue."""
     return deliverer.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

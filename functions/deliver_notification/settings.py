@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from shared.settings import EnvironmentSettings
+from shared.settings import FunctionSettings
 
 
 def _networks(value: object) -> object:
@@ -14,7 +14,7 @@ def _networks(value: object) -> object:
     return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
 
-class Settings(EnvironmentSettings):
+class Settings(FunctionSettings):
     """Settings of the function.
 
     Attributes:

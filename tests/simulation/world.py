@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
 from functions.callback_failure.policy import FailureCallback
@@ -86,10 +88,12 @@ class Lines:
 class _NoTally(Tally):
     """Metrics are not the simulation's business."""
 
-    def count(self, name: str, kind: str) -> None:
+    def count(self, name: str, kind: str | None) -> None:
         pass
 
-    def observe(self, name: str, kind: str, milliseconds: float) -> None:
+    def observe(
+        self, name: str, kind: str, value: float, unit: MetricUnit = MetricUnit.Milliseconds
+    ) -> None:
         pass
 
     def flush(self) -> None:
@@ -187,9 +191,7 @@ class World:
         return self.sqs.add(Queue(self.kernel, name))
 
     def _function(self, name: str, build: Callable[[Process], Handler]) -> Function:
-        return Function(
-            self.kernel, self.faults, name, build, timeout=self.stack.timeouts[name]
-        )
+        return Function(self.kernel, self.faults, name, build, timeout=self.stack.timeouts[name])
 
     def _client(self, process: Process, function: Function, name: str, service: object) -> Any:
         return Client(

@@ -17,8 +17,9 @@ from tests.log_lines import SECRETS, check_metrics, parse_lines
 from tests.made import NOW, TRAINING_UUID, delivery, outcome, uuid_of
 
 SERVICE = "test_journal"
+STACK = "a-stack"
 # On every line, by the logger itself.
-COMMON = {"level", "location", "message", "timestamp", "service"}
+COMMON = {"level", "message", "timestamp", "service"}
 IDS = {"training_uuid", "notification_id", "notification_type", "receiver_uuid", "round"}
 LATER = NOW + timedelta(milliseconds=1500)
 
@@ -28,7 +29,7 @@ class Written:
 
     def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
         self._captured = captured
-        self.journal = Journal(make_logger(SERVICE), Tally(SERVICE))
+        self.journal = Journal(make_logger(SERVICE), Tally(STACK))
         self._stream = StringIO()
         for handler in logging.getLogger(SERVICE).handlers:
             cast("logging.StreamHandler[Any]", handler).setStream(self._stream)
@@ -46,7 +47,7 @@ class Written:
         self._captured.readouterr()
         self.journal.flush()
         lines = parse_lines(self._captured.readouterr().out)
-        return {line["notification_type"]: check_metrics(line) for line in lines}
+        return {line.get("notification_type", "-"): check_metrics(line) for line in lines}
 
 
 @pytest.fixture
@@ -142,6 +143,16 @@ def test_concluded(written: Written, kind: OutcomeKind, level: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "level"), [(OutcomeKind.ACCEPTED, "INFO"), (OutcomeKind.FAILED, "WARNING")]
+)
+def test_what_follows_a_failure_is_a_warning(
+    written: Written, kind: OutcomeKind, level: str
+) -> None:
+    written.journal.called_back(outcome(kind), kind, "done")
+    assert written.line()["level"] == level
+
+
 def test_called_back(written: Written) -> None:
     written.journal.called_back(
         outcome(OutcomeKind.REJECTED), OutcomeKind.REJECTED, "participant removed"
@@ -176,8 +187,9 @@ def test_trouble_has_the_error_and_the_ids_that_are_given(written: Written) -> N
         written.journal.trouble("something", error, messages=3)
     line = written.line()
     assert (line["level"], line["message"], line["messages"]) == ("ERROR", "something", 3)
-    assert line["exception_name"] == "ConnectionError"
-    assert "test_journal.py" in line["exception"]
+    assert line["error"] == "ConnectionError"
+    (place,) = line["error_at"]
+    assert re.fullmatch(r"tests/unit/test_journal\.py:\d+ test_trouble_\w+", place)
 
 
 def everything(journal: Journal) -> None:
@@ -198,6 +210,12 @@ def test_no_line_has_an_endpoint_a_payload_or_a_secret(written: Written) -> None
     assert [each for each in SECRETS if each in written.text] == []
 
 
+def test_words_from_elsewhere_are_cut_and_stay_on_one_line(written: Written) -> None:
+    """A state that no server of ours has written, say, in the reason of a superseded one."""
+    written.journal.held_back(delivery(), "a\nb" + "x" * 5000)
+    assert written.line()["reason"] == "a?b" + "x" * 997
+
+
 def test_every_step_is_one_of_five(written: Written) -> None:
     everything(written.journal)
     assert {line["step"] for line in parse_lines(written.text)} == {
@@ -212,17 +230,30 @@ def test_every_step_is_one_of_five(written: Written) -> None:
 # --- metrics --------------------------------------------------------------------------------------
 
 
-def test_metrics_have_a_namespace_the_service_and_the_type_as_dimensions(
+def test_metrics_are_there_for_each_type_of_a_stack_and_for_the_stack(
     written: Written, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """An alarm can't add up types; and a second stack in the account has metrics of its own."""
     written.journal.built(delivery(), LATER)
     written.journal.flush()
     (line,) = parse_lines(capsys.readouterr().out)
     check_metrics(line)
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "FLNotifications"
-    assert [sorted(each) for each in directive["Dimensions"]] == [["notification_type", "service"]]
-    assert (line["notification_type"], line["service"]) == ("UPDATE_ROUND_START", SERVICE)
+    assert [sorted(each) for each in directive["Dimensions"]] == [
+        ["notification_type", "stack"],
+        ["stack"],
+    ]
+    assert (line["notification_type"], line["stack"]) == ("UPDATE_ROUND_START", STACK)
+
+
+def test_what_belongs_to_no_type_is_a_metric_of_the_stack_alone(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.journal.unreadable(UnreadableItemError("item 'X'", "actor", "?"))
+    written.journal.flush()
+    (line,) = parse_lines(capsys.readouterr().out)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["stack"]]
 
 
 def test_counts_are_added_up_and_durations_are_kept(written: Written) -> None:
@@ -250,6 +281,8 @@ def test_each_kind_of_step_has_its_metric(written: Written) -> None:
             "Failed": [1],
             "Superseded": [1],
             "TimeToOutcome": [2000] * 4,
+            # Of what was tried to the end: a superseded notification says nothing of its receiver.
+            "FailedShare": [0, 100, 100],
         },
         "-": {"UnreadableItems": [1]},
     }

@@ -10,12 +10,13 @@ from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification.settings import Settings as DeliverSettings
 from shared.settings import EnvironmentSettings, SettingsError
 
-BUILD = {
+COMMON = {"STACK_NAME": "fl-notifications", "LOG_LEVEL": "INFO"}
+BUILD = COMMON | {
     "TRAININGS_TABLE": "trainings",
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
     "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
 }
-DELIVER = {
+DELIVER = COMMON | {
     "TRAININGS_TABLE": "trainings",
     "LEDGER_TABLE": "ledger",
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
@@ -28,12 +29,12 @@ DELIVER = {
     "ALLOWED_PRIVATE_NETWORKS": "",
     "ALLOW_PLAIN_HTTP": "false",
 }
-FAILURE = {
+FAILURE = COMMON | {
     "TRAININGS_TABLE": "trainings",
     "LEDGER_TABLE": "ledger",
     "CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq",
 }
-SUCCESS = {"CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq"}
+SUCCESS = COMMON | {"CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq"}
 ALL: list[tuple[type[EnvironmentSettings], dict[str, str]]] = [
     (BuildSettings, BUILD),
     (DeliverSettings, DELIVER),
