@@ -497,7 +497,7 @@ def _exchange(connection: socket.socket, request: bytes, deadline: _Deadline) ->
 
 
 def _send(connection: socket.socket, request: bytes, deadline: _Deadline) -> None:
-    # Not sendall: that of a TLS socket begins its timeout anew with every record.
+    # Not sendall: a TLS socket's may begin its timeout anew with each part it sends.
     rest = memoryview(request)
     while rest:
         connection.settimeout(deadline.left())

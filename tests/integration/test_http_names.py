@@ -4,6 +4,7 @@
 one.
 """
 
+import errno
 import socket
 import threading
 import time
@@ -145,6 +146,18 @@ def test_an_address_that_refuses_the_connection_gives_way_to_the_next() -> None:
     ):
         assert post(poster(names.resolve), receiver.port) == Responded(200, None)
         assert (receiver.connections, names.lookups(NAME)) == (1, 1)
+
+
+@pytest.mark.parametrize("addresses", [[PUBLIC, "2600::1"], ["2600::1", PUBLIC]])
+def test_the_reason_is_that_of_an_address_there_is_a_way_to(
+    monkeypatch: pytest.MonkeyPatch, addresses: Sequence[str]
+) -> None:
+    class WithoutIpv6(socket.socket):
+        def connect(self, address: tuple[str, int], /) -> None:  # type: ignore[override]
+            raise OSError(errno.ENETUNREACH if ":" in address[0] else errno.ECONNREFUSED, "")
+
+    monkeypatch.setattr("socket.socket", WithoutIpv6)
+    assert post(poster(lambda _: addresses), 80) == Unreachable("connection refused")
 
 
 def test_an_answer_of_one_address_is_not_asked_for_again_at_another() -> None:

@@ -189,6 +189,22 @@ def test_behind_tls_answers_are_bounded_and_judged_alike(
         assert time.monotonic() - started < 0.4 + SLACK_SECONDS
 
 
+@pytest.mark.parametrize("pause", [0.1, 20])
+def test_a_receiver_that_reads_slowly_or_not_at_all_costs_the_deadline_and_no_more(
+    authority: trustme.CA, hasty: Poster, pause: float
+) -> None:
+    def read_slowly(connection: socket.socket, over: threading.Event) -> None:
+        while not over.wait(pause) and connection.recv(16384):
+            pass
+
+    context = server(authority, NAME)
+    with Receiver(read_slowly, read_request=False, tls=context) as receiver:
+        started = time.monotonic()
+        url = f"https://{NAME}:{receiver.port}/"
+        assert hasty.post(url, {}, bytes(16 << 20)) == Unreachable("timeout")
+        assert time.monotonic() - started < 0.4 + SLACK_SECONDS
+
+
 def test_an_answer_in_plain_text_after_the_handshake_is_none(
     authority: trustme.CA, poster: Poster
 ) -> None:
