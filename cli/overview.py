@@ -34,6 +34,7 @@ RECENT = timedelta(minutes=15)
 """How far back outcomes are counted."""
 
 _OLDER = (timedelta(hours=6), timedelta(days=7))
+_JUST_BEFORE = timedelta(milliseconds=1)  # both ends of a window belong to it
 _LAST_OUTCOMES = 8
 _MOST_TRAININGS = 20
 _MOST_SCAN_PAGES = 20  # of 1 MB each
@@ -358,13 +359,13 @@ def _outcomes(stack: Stack, now: datetime) -> Outcomes:
     complete = reader.cut_short is None
     newest = list(last)
     # Little happened: look further back, but only until there is enough to show.
-    until = now - RECENT
+    until = now - RECENT - _JUST_BEFORE
     for older in _OLDER:
         if len(newest) >= _LAST_OUTCOMES or not complete:
             break
         before: deque[Step] = deque(_concluded(reader, now - older, until), _LAST_OUTCOMES)
         newest = [*before, *newest][-_LAST_OUTCOMES:]
-        until = now - older
+        until = now - older - _JUST_BEFORE
     return Outcomes(tuple(reversed(in_order(newest))), recent, complete)
 
 

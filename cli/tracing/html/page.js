@@ -1152,6 +1152,7 @@
   function show(name) {
     view = name;
     axis = name === "grid" ? 66 : 46;
+    document.body.dataset.view = name;
     for (const each of ["timeline", "grid"]) $(`view-${each}`).setAttribute("aria-pressed", String(each === name));
     $("zoom").hidden = name === "grid";
     $("idle-pick").hidden = name === "grid" || !worthSkipping;
