@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMMANDS = {
-    "demo": "cli.demo:demo",
+    "demo": "cli.demo.command:demo",
     "up": "cli.local.commands:up",
     "down": "cli.local.commands:down",
     "invoke": "cli.local.invoke:invoke",

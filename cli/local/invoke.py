@@ -15,6 +15,7 @@ import typer
 import yaml
 
 from cli.errors import CommandError
+from cli.local.deployed import Function, deployed_functions
 from cli.local.forward import forwarding
 from cli.local.stack import CONFIG, HOME, LocalStack
 from cli.local.tools import PROJECT, SAM, require_tools, sam_environment
@@ -41,7 +42,11 @@ def invoke(
         raise CommandError(f"there is no file {event}: see events/")
     stack = find_stack(stack_file=HOME / "stack.json")
     local = LocalStack(HOME, Steps(None))
-    variables, credentials = _as_deployed(stack, function)
+    functions = deployed_functions(stack)
+    if function not in functions:
+        raise CommandError(f"there is no function {function}; there are {', '.join(functions)}")
+    variables = dict(functions[function].variables)
+    credentials = _credentials(stack, functions[function])
     port = urlsplit(stack.endpoint_url or "").port or 0
     gateway = _docker_gateway()
     with forwarding(gateway, port) as forwarded:
@@ -123,25 +128,13 @@ def _docker(*arguments: str) -> str | None:
         return None
 
 
-def _as_deployed(stack: Stack, function: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the function's environment as deployed, and credentials of its own role."""
-    resources = stack.client("cloudformation").describe_stack_resources(StackName=stack.name)
-    functions = {
-        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
-        for resource in resources["StackResources"]
-        if resource["ResourceType"] == "AWS::Lambda::Function"
-    }
-    if function not in functions:
-        raise CommandError(f"there is no function {function}; there are {', '.join(functions)}")
-    configuration = stack.client("lambda").get_function_configuration(
-        FunctionName=functions[function]
-    )
+def _credentials(stack: Stack, function: Function) -> dict[str, str]:
+    """Return credentials of the function's own role, so that it may here what it may there."""
     sts: Any = new_client("sts", stack.region, stack.endpoint_url)
-    session = sts.assume_role(RoleArn=configuration["Role"], RoleSessionName=function)
-    credentials = {
+    session = sts.assume_role(RoleArn=function.role, RoleSessionName=function.name)
+    return {
         "AWS_ACCESS_KEY_ID": session["Credentials"]["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": session["Credentials"]["SecretAccessKey"],
         "AWS_SESSION_TOKEN": session["Credentials"]["SessionToken"],
         "AWS_DEFAULT_REGION": stack.region,
     }
-    return dict(configuration.get("Environment", {}).get("Variables", {})), credentials

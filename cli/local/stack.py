@@ -1,6 +1,7 @@
 """The local stack: the template, built and deployed onto an emulator by SAM CLI."""
 
 import fcntl
+import platform
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from cli.errors import CommandError
 from cli.local import emulator
+from cli.local.deployed import deployed_functions
 from cli.local.emulator import USUAL_PORT, Emulator, Started
+from cli.local.imports import check_imports
 from cli.local.tools import PROJECT, SAM, require_tools, run_logged, sam_environment, wait_for
 from cli.progress import Steps
 from cli.stack import LOCAL_KEY, STACK_FILE, STACK_NAME, Stack, StackFile, find_stack
@@ -66,10 +69,15 @@ class LocalStack:
             parameters: Template parameters that differ from samconfig.toml's environment `local`.
 
         Raises:
-            CommandError: It can't be started. Nothing is left running; a stack that was already
-                running is left as it was.
+            CommandError: It can't be started. Nothing is left running, except a stack that was
+                running before.
         """
         require_tools()
+        if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+            raise CommandError(
+                "the layer holds packages compiled for Linux on x86_64, and the local stack runs"
+                " them on this machine: it can't here"
+            )
         with self._alone():
             return self._start(usual_port, parameters or {})
 
@@ -85,13 +93,16 @@ class LocalStack:
                 self._build()
             with self._steps.step("Deploying the template (sam deploy)"):
                 self._deploy(running, parameters)
-            return self._describe(running)
+            stack = self._describe(running)
+            with self._steps.step("Checking that each function starts"):
+                check_imports(stack, self.built_template.parent, deployed_functions(stack).values())
         except BaseException as error:
             if self._started is not None:
                 self._stop()
             elif isinstance(error, CommandError):
-                error.add_note("The stack that was running still runs as it was.")
+                error.add_note("The stack that was running is left running ('make down' stops it).")
             raise
+        return stack
 
     def stop(self) -> bool:
         """Stop the stack and remove its data; return whether one was running."""

@@ -1,0 +1,85 @@
+"""The command `demo`."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from cli.demo.cast import Production, cast
+from cli.demo.checks import Check, Evidence, checks
+from cli.demo.record import Record
+from cli.demo.story import Story
+from cli.demo.view import shown
+from cli.local.commands import end_tidily
+from cli.local.stack import HOME, LocalStack
+from cli.progress import Steps
+from cli.stack import Stack, StackNotFoundError, find_stack
+
+
+def demo() -> None:
+    """Run two trainings with real HTTP participants, show what happens, and check it.
+
+    Uses the local stack if it runs; if not, starts one for as long as this takes.
+    """
+    end_tidily()
+    console = Console()
+    began = time.time()
+    with _stack(console) as stack, cast() as (quorum, strict):
+        seen = _play(console, Record(stack), quorum, strict)
+    failed = _summary(console, list(checks(seen)))
+    console.print(f"[dim]{time.time() - began:.0f} s in all[/]", highlight=False)
+    sys.exit(1 if failed else 0)
+
+
+@contextmanager
+def _stack(console: Console) -> Iterator[Stack]:
+    """Use the stack that runs, or one of our own that is stopped in the end."""
+    try:
+        stack = find_stack(stack_file=HOME / "stack.json")
+    except StackNotFoundError:
+        local = LocalStack(HOME, Steps(console))
+        try:
+            yield local.start()
+        finally:
+            with Steps(console).step("Stopping the stack"):
+                local.stop()
+    else:
+        console.print(f"Using the local stack at {stack.endpoint_url}", highlight=False)
+        yield stack
+
+
+def _play(console: Console, record: Record, quorum: Production, strict: Production) -> Evidence:
+    dead_before = record.dead_letters()
+    with shown(console, [quorum, strict], time.time(), record) as view:
+        story = Story(quorum, strict, record, view)
+        story.play()
+    return Evidence(
+        quorum=quorum,
+        strict=strict,
+        quorum_training=record.training(quorum),
+        strict_training=record.training(strict),
+        quorum_participants=record.participants(quorum),
+        strict_participants=record.participants(strict),
+        ledger=record.ledger([quorum, strict]),
+        master_secret=record.master_secret(),
+        waiting=record.waiting(),
+        new_dead_letters=record.dead_letters() - dead_before,
+        missed=story.missed,
+    )
+
+
+def _summary(console: Console, done: list[Check]) -> int:
+    """Print what was checked; return how much of it doesn't hold."""
+    console.print("\nWhat was checked", style="bold")
+    for check in done:
+        mark = "[green]✓[/]" if check.holds else "[red]✗[/]"
+        console.print(mark, end=" ")
+        console.print(check.text, markup=False, highlight=False)
+        if not check.holds:
+            console.print(f"  found: {check.found}", style="red", markup=False, highlight=False)
+    failed = sum(not check.holds for check in done)
+    verdict = f"{failed} of {len(done)} differ" if failed else f"All {len(done)} as they should be"
+    console.print(verdict, style="bold red" if failed else "bold green", highlight=False)
+    return failed
