@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from AntiSSRF import AntiSSRFPolicy, PolicyConfigOptions  # type: ignore[import-untyped]
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.guard import (
@@ -441,6 +441,7 @@ def test_what_python_knows_as_special_is_in_the_registries_of_this_test() -> Non
             assert covered, network
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.ip_addresses())
 def test_whatever_python_calls_not_global_is_refused(address: Address) -> None:
     if not address.is_global or address.is_multicast:
@@ -464,6 +465,7 @@ _NEAR_SPECIAL = _SPECIAL_NETWORKS.flatmap(
 ).filter(lambda pair: 0 <= pair[1] < (1 << 32 if pair[0] == 4 else 1 << 128))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.one_of(
         st.ip_addresses(),
@@ -476,6 +478,7 @@ def test_whatever_another_guard_refuses_is_refused(address: Address) -> None:
         assert not is_allowed(address)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.ip_addresses(v=4), st.integers(0, 2**64 - 1))
 def test_no_ipv4_address_gets_through_inside_ipv6(inner: Address, rest: int) -> None:
     low = int(inner)
@@ -652,6 +655,7 @@ _URL_PIECES = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.one_of(st.text(), _URL_PIECES, _URL_PIECES.map(lambda rest: f"http://{rest}")))
 @example("http://[::ffff:1.2.3.4]:1/")
 def test_any_text_is_either_refused_or_read_as_the_standard_library_does(url: str) -> None:
@@ -668,6 +672,7 @@ def test_any_text_is_either_refused_or_read_as_the_standard_library_does(url: st
     assert not set(endpoint.target + endpoint.authority) & set(" \t\r\n\\#")
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(
         st.one_of(
