@@ -23,7 +23,7 @@ EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-an
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo up down invoke test check format-check lint types validate requirements-check \
-        unit integration e2e format audit lock tools clean
+        unit integration fuzz e2e format audit lock tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ unit: $(VENV) ## Only the unit tests (no AWS, no sockets)
 
 integration: $(VENV) ## Only the integration tests (handlers against a simulated AWS in memory)
 	$(BIN)/pytest tests/integration
+
+fuzz: $(VENV) ## Many more hostile answers and records than `make test` tries (FUZZ_CASES=100000)
+	FUZZ_CASES=$(or $(FUZZ_CASES),100000) $(BIN)/pytest --timeout=3600 tests/fuzz
 
 e2e: tools ## Only the end-to-end tests (the deployed template, real HTTP)
 	$(BIN)/pytest tests/e2e

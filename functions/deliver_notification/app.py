@@ -16,7 +16,7 @@ from shared.aws import CLIENT_CONFIG
 from shared.batches import SQS_BATCH
 from shared.clock import SystemClock
 from shared.events import OutcomeBus
-from shared.guard import EndpointGuard
+from shared.guard import EndpointGuard, own_services
 from shared.http import Poster
 from shared.journal import Journal, Tally
 from shared.ledger import Ledger
@@ -55,6 +55,7 @@ deliverer = Deliverer(
         EndpointGuard(
             allowed_private_networks=settings.allowed_private_networks,
             allow_plain_http=settings.allow_plain_http,
+            own_services=own_services(os.environ),
         ),
         timeout_seconds=settings.request_timeout_seconds,
     ),
