@@ -132,7 +132,7 @@ def test_a_line_says_when_who_and_in_which_invocation(
     @entry_point(output.logger)
     def handler(event: dict[str, Any], context: Any) -> str:
         output.logger.info("hello", extra={"count": 1, "nothing": None})
-        return event["answer"]
+        return str(event["answer"])
 
     assert handler({"answer": "yes"}, CONTEXT) == "yes"
     (line,) = output.lines()
