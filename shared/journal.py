@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
@@ -19,6 +19,9 @@ from shared.outcomes import Outcome, OutcomeKind
 from shared.text import printable
 from shared.tracing import Traces
 from shared.trainings import UnreadableItemError
+
+REMEMBERED: Final = 10_000
+"""Notifications of one invocation that are known to be built, so that memory stays bounded."""
 
 _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
 
@@ -79,6 +82,7 @@ class Journal:
         self._logger = logger
         self._tally = tally
         self._traces = traces or Traces({})
+        self._built: set[str] = set()
 
     @contextmanager
     def building(self, training_uuid: str, kind: NotificationType) -> Iterator[None]:
@@ -87,7 +91,16 @@ class Journal:
             yield
 
     def built(self, delivery: Delivery, at: datetime) -> None:
-        """The queue has accepted a notification."""
+        """The queue has accepted a notification.
+
+        It also accepts one that it has already, and drops it: both a participant's joining and the
+        training's start build its `TRAINING_START`, often in one batch. That is told once.
+        """
+        if delivery.notification_id in self._built:
+            self.repeated(delivery)
+            return
+        if len(self._built) < REMEMBERED:
+            self._built.add(delivery.notification_id)
         self._step("built", delivery, queued_ms=_milliseconds(at - delivery.created_at))
         self._tally.count("Built", delivery.notification_type.value)
 
@@ -128,7 +141,7 @@ class Journal:
         self._tally.count("HeldBack", delivery.notification_type.value)
 
     def repeated(self, delivery: Delivery) -> None:
-        """A notification that had been concluded came once more, and was not sent again."""
+        """A notification that was built or concluded came once more, and is not sent again."""
         self._logger.debug("repeat suppressed", extra=_ids(delivery))
         self._tally.count("RepeatsSuppressed", delivery.notification_type.value)
 
@@ -181,7 +194,8 @@ class Journal:
         self._logger.error(message, exc_info=error, extra=told)
 
     def flush(self) -> None:
-        """Write the metrics that have come together."""
+        """Write the metrics that have come together; an invocation ends."""
+        self._built.clear()
         self._tally.flush()
 
     def _step(

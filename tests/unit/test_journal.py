@@ -86,6 +86,16 @@ def test_built(written: Written) -> None:
     assert values(line) == {"step": "built", "queued_ms": 1500}
 
 
+def test_built_twice_in_one_invocation_is_told_once(written: Written) -> None:
+    """As with a participant that joins while the training starts: the queue drops the second."""
+    for _ in range(2):
+        written.journal.built(delivery(), LATER)
+    assert written.line()["step"] == "built"
+    assert written.metrics() == {"UPDATE_ROUND_START": {"Built": [1], "RepeatsSuppressed": [1]}}
+    written.journal.built(delivery(), LATER)
+    assert written.metrics() == {"UPDATE_ROUND_START": {"Built": [1]}}
+
+
 def test_attempted(written: Written) -> None:
     written.journal.attempted(
         delivery(), attempt=2, status_code=503, reason="answered 503", latency_ms=12.345
