@@ -38,5 +38,3 @@ class Settings(FunctionSettings):
         tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)
     ]
     allow_plain_http: bool
-    aws_lambda_runtime_api: str | None = None
-    aws_xray_daemon_address: str | None = None
