@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from shared.ledger import expiry, ledger_key
+from shared.outcomes import Outcome
 from shared.trainings import (
     PARTICIPANT_PREFIX,
     TRAINING_ENTITY,
@@ -15,10 +17,12 @@ from shared.trainings import (
     Training,
     TrainingState,
     UnreadableItemError,
+    later,
 )
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 PAGE_SIZE = 1000
 """Participants read at once: some 300 KiB."""
@@ -40,6 +44,14 @@ def participant_key(training_uuid: str, participant_uuid: str) -> dict[str, Any]
 def condition_failed(error: ClientError) -> bool:
     """Whether a conditional write was refused because its condition does not hold."""
     return error.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+class Removal(Enum):
+    """What came of the wish to remove a participant."""
+
+    DONE = "participant removed"
+    DONE_BEFORE = "participant was removed already"
+    JOINED_AGAIN = "nothing to do: the participant has joined again since"
 
 
 class TrainingTable:
@@ -123,60 +135,65 @@ class TrainingTable:
         training_uuid: str,
         participant_uuid: str,
         *,
-        notification_id: str,
+        because_of: Outcome,
         ledger_table: str,
         at: datetime,
-    ) -> bool:
-        """Delete a participant because of a notification, once for that notification.
+    ) -> Removal:
+        """Delete a participant because of an outcome, once for its notification.
 
-        That it was done is noted in the ledger in the same transaction: a repeated event must not
-        remove a participant that has joined again since.
+        That it was done is noted in the ledger in the same transaction, and one that has joined
+        after the outcome is left alone: an event that comes late, or again, must not remove a
+        participant that has joined again since.
 
         Args:
             training_uuid: of the training.
             participant_uuid: of the participant.
-            notification_id: of the notification that led to it.
+            because_of: the outcome that led to it.
             ledger_table: name of the ledger's table.
             at: when this is done.
 
-        Returns:
-            Whether the participant was deleted by this call.
-
         Raises:
-            botocore.exceptions.ClientError: if the transaction failed for another reason than that
-                there is nothing to do.
+            botocore.exceptions.ClientError: if the transaction failed; also if the participant was
+                changed in between. Trying again is safe.
         """
+        key = participant_key(training_uuid, participant_uuid)
+        item: Item | None = self._client.get_item(
+            TableName=self._table_name, Key=key, ConsistentRead=True
+        ).get("Item")
+        joined_at = (item or {}).get("joined_at", {}).get("S")
+        if later(joined_at, because_of.finished_at.isoformat()):
+            return Removal.JOINED_AGAIN
+        delete: TransactWriteItemTypeDef = {
+            "Delete": {
+                "TableName": self._table_name,
+                "Key": key,
+                "ConditionExpression": "attribute_not_exists(joined_at)",
+            }
+        }
+        if joined_at is not None:
+            delete["Delete"]["ConditionExpression"] = "joined_at = :joined_at"
+            delete["Delete"]["ExpressionAttributeValues"] = {":joined_at": {"S": joined_at}}
+        note: TransactWriteItemTypeDef = {
+            "Update": {
+                "TableName": ledger_table,
+                "Key": ledger_key(because_of.notification_id),
+                "UpdateExpression": "SET participant_removed = :yes, "
+                "expires_at = if_not_exists(expires_at, :expires_at)",
+                "ConditionExpression": "attribute_not_exists(participant_removed)",
+                "ExpressionAttributeValues": {
+                    ":yes": {"BOOL": True},
+                    ":expires_at": {"N": str(expiry(at))},
+                },
+            }
+        }
         try:
-            self._client.transact_write_items(
-                TransactItems=[
-                    {
-                        "Delete": {
-                            "TableName": self._table_name,
-                            "Key": participant_key(training_uuid, participant_uuid),
-                            "ConditionExpression": "attribute_exists(entity)",
-                        }
-                    },
-                    {
-                        "Update": {
-                            "TableName": ledger_table,
-                            "Key": ledger_key(notification_id),
-                            "UpdateExpression": "SET participant_removed = :yes, "
-                            "expires_at = if_not_exists(expires_at, :expires_at)",
-                            "ConditionExpression": "attribute_not_exists(participant_removed)",
-                            "ExpressionAttributeValues": {
-                                ":yes": {"BOOL": True},
-                                ":expires_at": {"N": str(expiry(at))},
-                            },
-                        }
-                    },
-                ]
-            )
+            self._client.transact_write_items(TransactItems=[note, delete])
         except ClientError as error:
             reasons = error.response.get("CancellationReasons", [])
-            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
-                return False
+            if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
+                return Removal.DONE_BEFORE
             raise
-        return True
+        return Removal.DONE if item is not None else Removal.DONE_BEFORE
 
     def set_error(  # noqa: PLR0913 - each is a field of the item
         self,

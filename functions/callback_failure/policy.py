@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from shared.clock import Clock
 from shared.deliveries import ANNOUNCED_STATE
 from shared.outcomes import Outcome, OutcomeKind
-from shared.table import TrainingTable
+from shared.table import Removal, TrainingTable
 from shared.trainings import FailurePolicy, Training, TrainingState
 
 
@@ -39,18 +39,19 @@ class FailureCallback:
             return "nothing to do: the training is gone"
         if kind is OutcomeKind.FAILED and training.options.failure_policy is FailurePolicy.STRICT:
             return self._end(training, state, outcome, f"{outcome.reason}")
-        removed = self.trainings.remove_participant(
+        removal = self.trainings.remove_participant(
             training.training_uuid,
             outcome.receiver_uuid,
-            notification_id=outcome.notification_id,
+            because_of=outcome,
             ledger_table=self.ledger_table,
             at=self.clock.now(),
         )
-        done = "participant removed" if removed else "participant was removed already"
-        # Even if it was: whoever removed it may have died before it came to the next step.
+        if removal is Removal.JOINED_AGAIN:
+            return removal.value
+        # Even if it was gone already: whoever removed it may have died before the next step.
         if (reason := self._too_few(training, outcome)) is not None:
-            return f"{done}; {self._end(training, state, outcome, reason)}"
-        return done
+            return f"{removal.value}; {self._end(training, state, outcome, reason)}"
+        return removal.value
 
     def _too_few(self, training: Training, outcome: Outcome) -> str | None:
         options = training.options

@@ -342,8 +342,7 @@ class _Batch:
                 finished_at=entry.at,
             )
             told.append((entry.outcome, outcome))
-            # One that comes back to be told again may have died before it could log.
-            if not step.known or step.message.receives > 1:
+            if not step.known:
                 self._on.journal.concluded(entry.outcome, outcome)
         if not told:
             return set()
