@@ -28,6 +28,7 @@ UNKNOWN = "\N{EN DASH}"
 
 _SHORT = 13
 _WIDE = 130
+_MEDIUM = 100
 
 
 def status(
@@ -133,9 +134,10 @@ def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
         ),
         Text(),
         _queues(overview.queues),
+        Text(),
         _alarms(overview),
         Text(),
-        *_trainings(overview),
+        *_trainings(overview, width),
         Text(),
         *_outcomes(overview, width),
     ]
@@ -185,7 +187,7 @@ def _alarms(overview: Overview) -> RenderableType:
     return Group(*lines)
 
 
-def _trainings(overview: Overview) -> list[RenderableType]:
+def _trainings(overview: Overview, width: int) -> list[RenderableType]:
     trainings = overview.trainings
     if trainings is None:
         return [Text(f"trainings   {UNKNOWN}", style="dim")]
@@ -199,14 +201,15 @@ def _trainings(overview: Overview) -> list[RenderableType]:
     )
     if not trainings.running:
         return [head]
-    table = _table("training", "state", "round", "participants", "last update")
+    update = ["last update"] if width >= _MEDIUM else []
+    table = _table("training", "state", "round", "participants", *update)
     for training in trainings.running[:_MOST_ROWS]:
         table.add_row(
             printable(training.training_uuid),
             training.state,
             _shown(training.round),
             _participants(training),
-            printable(training.last_update or UNKNOWN),
+            *[printable(training.last_update or UNKNOWN) for _ in update],
         )
     parts: list[RenderableType] = [head, table]
     if len(trainings.running) > _MOST_ROWS:
@@ -235,7 +238,8 @@ def _outcomes(overview: Overview, width: int) -> list[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, show_edge=False)
     cut = None if width >= _WIDE else _SHORT
     table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("training", no_wrap=True, max_width=cut)
+    if width >= _MEDIUM:
+        table.add_column("training", no_wrap=True, max_width=cut)
     table.add_column("receiver", no_wrap=True, max_width=cut)
     table.add_column("notification", no_wrap=True)
     table.add_column("outcome", overflow="fold")
@@ -243,7 +247,7 @@ def _outcomes(overview: Overview, width: int) -> list[RenderableType]:
         at = step.at.astimezone(UTC)
         table.add_row(
             f"{at:%H:%M:%S}" if at.date() == overview.at.date() else f"{at:%m-%d %H:%M}",
-            printable(step.training_uuid),
+            *([printable(step.training_uuid)] if width >= _MEDIUM else []),
             printable(step.receiver_uuid or ""),
             notification_name(step.notification_type, step.round),
             Text(result(step), style=STYLES.get(step.outcome or "", "")),
