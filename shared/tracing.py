@@ -48,12 +48,12 @@ class Traces:
 
         Args:
             environment: `os.environ`: Lambda changes it for each invocation.
-            send: sends a datagram; without one, a socket of its own does.
+            send: sends a datagram, if not over a socket.
             now: seconds since 1970.
         """
         self._environment = environment
         self._daemon = _address(environment.get(DAEMON_VARIABLE, ""))
-        self._send = send or (_sender() if self._daemon is not None else None)
+        self._send = send or _send
         self._now = now
         self._lock = threading.Lock()
         self._counted: tuple[str, int] = ("", 0)
@@ -81,8 +81,8 @@ class Traces:
             seconds: how long it took.
             annotations: what to find it by; those that are None are left out.
         """
-        header, daemon, send = self.header(), self._daemon, self._send
-        if header is None or daemon is None or send is None:
+        header, daemon = self.header(), self._daemon
+        if header is None or daemon is None:
             return
         parts = dict(part.partition("=")[::2] for part in header.split(";"))
         if parts.get("Sampled") != "1" or not parts.get("Root") or not parts.get("Parent"):
@@ -101,7 +101,7 @@ class Traces:
         data = f'{{"format": "json", "version": 1}}\n{json.dumps(document)}'
         # A trace that gets lost must not disturb the work.
         try:
-            send(data.encode(), daemon)
+            self._send(data.encode(), daemon)
         except OSError:
             return
 
@@ -129,7 +129,7 @@ def _address(text: str) -> tuple[str, int] | None:
     return (host, int(port)) if host and port.isascii() and port.isdigit() else None
 
 
-def _sender() -> Send:
-    connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    connection.setblocking(False)  # noqa: FBT003 - the socket's own signature
-    return connection.sendto
+def _send(data: bytes, address: tuple[str, int]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        sender.sendto(data, address)
