@@ -1,0 +1,186 @@
+"""Faults of AWS on a real client: calls that are refused as a whole, or done in part only.
+
+What is done in part is done: the rest of the request never leaves the client, and the answer says
+what AWS says of the entries that it did not take.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+type Params = dict[str, Any]
+type Answer = dict[str, Any]
+# Of a request's entry: whether AWS is not to do it.
+type Chosen = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """How a batch call is split, and how its answer tells of what was not done.
+
+    Attributes:
+        entries: the entries in the request; they may be changed in place.
+        tell: adds to the answer to the rest of the request what was not done of the whole.
+    """
+
+    entries: Callable[[Params], dict[str, list[Any]]]
+    replace: Callable[[Params, dict[str, list[Any]]], None]
+    tell: Callable[[Answer, Params, dict[str, list[Any]]], None]
+
+
+def _entries(params: Params) -> dict[str, list[Any]]:
+    return {"": params["Entries"]}
+
+
+def _replace_entries(params: Params, left: dict[str, list[Any]]) -> None:
+    params["Entries"] = left[""]
+
+
+def _tell_failed(answer: Answer, _params: Params, undone: dict[str, list[Any]]) -> None:
+    answer.setdefault("Failed", []).extend(
+        {"Id": entry["Id"], "SenderFault": False, "Code": "InternalError", "Message": "try again"}
+        for entry in undone[""]
+    )
+
+
+def _tell_events(answer: Answer, params: Params, undone: dict[str, list[Any]]) -> None:
+    done = iter(answer.get("Entries", []))
+    failed = {"ErrorCode": "ThrottlingException", "ErrorMessage": "try again"}
+    answer["Entries"] = [
+        dict(failed) if entry in undone[""] else next(done) for entry in params["Entries"]
+    ]
+    answer["FailedEntryCount"] = len(undone[""])
+
+
+def _writes(params: Params) -> dict[str, list[Any]]:
+    return dict(params["RequestItems"])
+
+
+def _replace_writes(params: Params, left: dict[str, list[Any]]) -> None:
+    params["RequestItems"] = {table: puts for table, puts in left.items() if puts}
+
+
+def _tell_writes(answer: Answer, _params: Params, undone: dict[str, list[Any]]) -> None:
+    answer["UnprocessedItems"] = {table: puts for table, puts in undone.items() if puts}
+
+
+def _keys(params: Params) -> dict[str, list[Any]]:
+    return {table: request["Keys"] for table, request in params["RequestItems"].items()}
+
+
+def _replace_keys(params: Params, left: dict[str, list[Any]]) -> None:
+    params["RequestItems"] = {
+        table: {**params["RequestItems"][table], "Keys": keys}
+        for table, keys in left.items()
+        if keys
+    }
+
+
+def _tell_keys(answer: Answer, params: Params, undone: dict[str, list[Any]]) -> None:
+    answer.setdefault("Responses", {})
+    answer["UnprocessedKeys"] = {
+        table: {**params["RequestItems"][table], "Keys": keys}
+        for table, keys in undone.items()
+        if keys
+    }
+
+
+_PARTIALS: Mapping[str, _Partial] = {
+    "SendMessageBatch": _Partial(_entries, _replace_entries, _tell_failed),
+    "ChangeMessageVisibilityBatch": _Partial(_entries, _replace_entries, _tell_failed),
+    "PutEvents": _Partial(_entries, _replace_entries, _tell_events),
+    "BatchWriteItem": _Partial(_writes, _replace_writes, _tell_writes),
+    "BatchGetItem": _Partial(_keys, _replace_keys, _tell_keys),
+}
+
+_UNDO: list[Callable[[], None]] = []
+
+
+def undo_all() -> None:
+    """Let all clients do as they should again."""
+    while _UNDO:
+        _UNDO.pop()()
+
+
+@dataclass
+class Faults:
+    """What goes wrong with the calls of one client.
+
+    Attributes:
+        calls: the parameters of each call, by operation, as the code made them.
+    """
+
+    client: Any
+    calls: dict[str, list[Params]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._register("provide-client-params.*.*", self._note)
+
+    def _register(self, event: str, handler: Callable[..., Any]) -> None:
+        events = self.client.meta.events
+        events.register(event, handler)
+        _UNDO.append(lambda: events.unregister(event, handler))
+
+    def _note(self, params: Params, model: Any, **_: Any) -> None:
+        self.calls.setdefault(model.name, []).append(deepcopy(params))
+
+    def refuse(self, operation: str, code: str, *, times: int = 10**9, status: int = 400) -> None:
+        """Refuse the next calls of an operation as a whole."""
+        left = times
+        service = self.client.meta.service_model.service_name
+
+        def answer(**_: Any) -> tuple[Any, Answer] | None:
+            nonlocal left
+            if left <= 0:
+                return None
+            left -= 1
+            return _Http(status), {
+                "Error": {"Code": code, "Message": "made up"},
+                "ResponseMetadata": {"HTTPStatusCode": status},
+            }
+
+        self._register(f"before-call.{service}.{operation}", answer)
+
+    def leave_undone(self, operation: str, chosen: Chosen, *, times: int = 10**9) -> None:
+        """Leave the chosen entries of the next calls of an operation undone."""
+        left = times
+        service = self.client.meta.service_model.service_name
+        partial = _PARTIALS[operation]
+        whole: Params = {}
+        undone: dict[str, list[Any]] = {}
+
+        def split(params: Params, **_: Any) -> None:
+            nonlocal left
+            undone.clear()
+            whole.clear()
+            if left <= 0:
+                return
+            left -= 1
+            whole.update(deepcopy(params))
+            entries = partial.entries(params)
+            undone.update({key: [e for e in each if chosen(e)] for key, each in entries.items()})
+            rest = {key: [e for e in each if not chosen(e)] for key, each in entries.items()}
+            partial.replace(params, rest)
+
+        def empty(**_: Any) -> tuple[Any, Answer] | None:
+            """AWS takes no empty batch: if nothing is left, there is no call."""
+            if not any(undone.values()):
+                return None
+            done = [e for each in partial.entries(whole).values() for e in each if not chosen(e)]
+            return None if done else (_Http(200), {"ResponseMetadata": {"HTTPStatusCode": 200}})
+
+        def tell(parsed: Answer, **_: Any) -> None:
+            if any(undone.values()):
+                partial.tell(parsed, whole, undone)
+
+        self._register(f"provide-client-params.{service}.{operation}", split)
+        self._register(f"before-call.{service}.{operation}", empty)
+        self._register(f"after-call.{service}.{operation}", tell)
+
+
+@dataclass(frozen=True)
+class _Http:
+    """As much of an HTTP answer as botocore looks at."""
+
+    status_code: int

@@ -1,0 +1,108 @@
+"""Functions as Lambda runs them: imported once with their environment, then invoked."""
+
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from tests.cloudformation import ACCOUNT, REGION, functions
+from tests.integration.stack import Stack
+from tests.log_lines import parse_lines
+
+
+class Context(LambdaContext):
+    """What a handler is told of its invocation; there is always as much time left as is said."""
+
+    def __init__(self, name: str, remaining_seconds: float) -> None:
+        self._function_name = name
+        self._memory_limit_in_mb = 512
+        self._invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        self._aws_request_id = "4d7e5e5a-0c1d-4c8e-9a55-2f8d8e0b9f11"
+        self._remaining_seconds = remaining_seconds
+
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override]
+        return int(self._remaining_seconds * 1000)
+
+
+@dataclass
+class Function:
+    """A function that has started.
+
+    Attributes:
+        app: its module.
+        lines: what it has logged since it was last asked.
+    """
+
+    name: str
+    app: ModuleType
+    _stream: StringIO
+
+    def __call__(self, event: Mapping[str, Any], *, remaining_seconds: float | None = None) -> Any:
+        """Invoke it; the event and the result go through JSON, as with Lambda."""
+        timeout = functions()[self.name]["Timeout"]
+        context = Context(self.name, timeout if remaining_seconds is None else remaining_seconds)
+        result = self.app.lambda_handler(json.loads(json.dumps(event)), context)
+        return json.loads(json.dumps(result))
+
+    @property
+    def text(self) -> str:
+        """All that it has logged."""
+        return self._stream.getvalue()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """All that it has logged, parsed."""
+        return parse_lines(self.text)
+
+    def forget(self) -> None:
+        """Forget what it has logged."""
+        self._stream.seek(0)
+        self._stream.truncate()
+
+
+@contextmanager
+def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
+    """Start a function with the environment that the template gives it.
+
+    Args:
+        stack: where its resources are.
+        name: its logical id.
+        environment: variables that are to be other than the template says.
+    """
+    module_name, _ = functions()[name]["Handler"].rsplit(".", 1)
+    sys.modules.pop(module_name, None)
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in (stack.environment(name) | environment).items():
+            patch.setenv(variable, value)
+        app = importlib.import_module(module_name)
+    stream = StringIO()
+    logger = logging.getLogger(app.SERVICE)
+    for handler in logger.handlers:
+        cast("logging.StreamHandler[Any]", handler).setStream(stream)
+    try:
+        yield Function(name, app, stream)
+    finally:
+        sys.modules.pop(module_name, None)
+        # Powertools keeps a logger by its name, and with it the stream.
+        logger.handlers.clear()
+        logging.Logger.manager.loggerDict.pop(app.SERVICE, None)
+        for executor in _executors(app):
+            executor.shutdown()
+
+
+def _executors(app: ModuleType) -> Iterator[ThreadPoolExecutor]:
+    """The threads of a function; Lambda just freezes them."""
+    if hasattr(app, "deliverer"):
+        yield app.deliverer.executor
+    if hasattr(app, "batches"):
+        yield app.batches.builder.queue._executor
