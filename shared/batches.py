@@ -1,13 +1,15 @@
 """Batch APIs answer 200 and fail in part; what they leave undone is asked for again here."""
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
-
 ATTEMPTS: Final = 5
-"""Calls for one batch; the waits between them, at most 2 s each, add up to at most 8 s."""
+"""Calls for one batch; the waits between them add up to at most 3 s."""
+
+FIRST_WAIT_SECONDS: Final = 0.2
+"""The longest wait after the first call; after each further one it is twice as long."""
 
 SQS_BATCH: Final = 10
 EVENTS_BATCH: Final = 10
@@ -28,17 +30,12 @@ def until_done[T](
     Returns:
         What was still undone in the end; empty if all was done.
     """
-
-    def once() -> T:
-        nonlocal pending
-        if pending:
-            pending = call(pending)
-        return pending
-
-    return Retrying(
-        sleep=sleep,
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.1, max=2),
-        retry=retry_if_result(bool),
-        retry_error_callback=lambda _state: pending,
-    )(once)
+    wait = FIRST_WAIT_SECONDS
+    for attempt in range(ATTEMPTS):
+        if not pending:
+            break
+        if attempt:
+            sleep(random.uniform(0, wait))  # noqa: S311 - spreads calls; nothing secret
+            wait *= 2
+        pending = call(pending)
+    return pending

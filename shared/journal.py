@@ -4,8 +4,10 @@ Each step of each notification is one line with the same keys; ids, counts and w
 never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
 """
 
+import json
+import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,7 +16,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from shared.deliveries import Delivery
 from shared.notification_type import NotificationType
-from shared.observability import NAMESPACE, Logger
+from shared.observability import NAMESPACE, StepLogger
 from shared.outcomes import Outcome, OutcomeKind
 from shared.text import printable
 from shared.tracing import Traces
@@ -22,6 +24,9 @@ from shared.trainings import UnreadableItemError
 
 REMEMBERED: Final = 10_000
 """Notifications of one invocation that are known to be built, so that memory stays bounded."""
+
+MAX_VALUES: Final = 100
+"""Of one metric in one EMF line (CloudWatch User Guide, "Embedded metric format specification")."""
 
 _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
 
@@ -43,41 +48,47 @@ class Tally:
             stack: name of the stack; tells its metrics from those of others in the account.
         """
         self._stack = stack
-        self._values: defaultdict[str | None, defaultdict[_Name, list[float]]]
-        self._values = defaultdict(lambda: defaultdict(list))
+        self._values: defaultdict[str | None, dict[_Name, list[float]]] = defaultdict(dict)
 
     def count(self, name: str, kind: str | None) -> None:
         """Count one more, of a type of notification or of none."""
-        values = self._values[kind][name, MetricUnit.Count]
-        values[:] = [sum(values) + 1]
+        self._values[kind].setdefault((name, MetricUnit.Count), [0])[0] += 1
 
     def observe(
         self, name: str, kind: str, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
         """Keep a value, a duration if nothing else is said."""
-        self._values[kind][name, unit].append(value)
+        self._values[kind].setdefault((name, unit), []).append(value)
 
     def flush(self) -> None:
         """Write what has come together, and start empty again."""
-        tallied, self._values = self._values, defaultdict(lambda: defaultdict(list))
+        tallied, self._values = self._values, defaultdict(dict)
         for kind, metrics in tallied.items():
             emf = EphemeralMetrics(namespace=NAMESPACE)
             emf.add_dimension("stack", self._stack)
             if kind is not None:
                 emf.add_dimension("notification_type", kind)
                 emf.add_dimensions(stack=self._stack)
-            for (name, unit), values in metrics.items():
-                for value in values:
-                    emf.add_metric(name, unit, value)
-            # What fills a line is written at once: there may be nothing left.
-            if emf.metric_set:
-                emf.flush_metrics()
+            # At once: `add_metric` takes as long for a value as all the rest of a notification.
+            for some in _in_parts(metrics):
+                print(json.dumps(emf.serialize_metric_set(metrics=some)))  # noqa: T201 - as it does
+
+
+def _in_parts(metrics: Mapping[_Name, list[float]]) -> Iterator[dict[str, Any]]:
+    """Metrics as Powertools keeps them, with no more values of each than an EMF line may hold."""
+    longest = max(map(len, metrics.values()))
+    for start in range(0, longest, MAX_VALUES):
+        yield {
+            name: {"Unit": unit.value, "Value": values[start : start + MAX_VALUES]}
+            for (name, unit), values in metrics.items()
+            if len(values) > start
+        }
 
 
 class Journal:
     """Writes the steps down."""
 
-    def __init__(self, logger: Logger, tally: Tally, traces: Traces | None = None) -> None:
+    def __init__(self, logger: StepLogger, tally: Tally, traces: Traces | None = None) -> None:
         """Write to a logger, a tally and, if there are any, traces."""
         self._logger = logger
         self._tally = tally
@@ -199,19 +210,29 @@ class Journal:
         self._tally.flush()
 
     def _step(
-        self, step: str, delivery: Delivery, *, reason: str | None = None, **values: object
+        self,
+        step: str,
+        delivery: Delivery,
+        *,
+        reason: str | None = None,
+        **values: str | float | None,
     ) -> None:
         told = {"reason": reason and printable(reason)}
-        self._logger.info(step, extra={"step": step, **_ids(delivery), **values, **told})
+        self._logger.step(logging.INFO, step, {"step": step, **_ids(delivery), **values, **told})
 
     def _ended(
-        self, step: str, kind: OutcomeKind, outcome: Outcome, reason: str | None, **values: object
+        self,
+        step: str,
+        kind: OutcomeKind,
+        outcome: Outcome,
+        reason: str | None,
+        **values: str | float | None,
     ) -> None:
         """What follows an answer; worth a warning if it was not accepted."""
-        log = self._logger.warning if kind in _NOT_ACCEPTED else self._logger.info
-        log(
+        self._logger.step(
+            logging.WARNING if kind in _NOT_ACCEPTED else logging.INFO,
             step,
-            extra={
+            {
                 "step": step,
                 **_outcome_ids(outcome),
                 "outcome": kind.value,

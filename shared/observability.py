@@ -4,17 +4,19 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from traceback import extract_tb
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
+from pydantic_core import to_json
 
 from shared.text import printable
 from shared.tracing import trace_id
@@ -35,7 +37,7 @@ _UNUSED: Final = frozenset(
     {
         *logging.makeLogRecord({}).__dict__,
         *("asctime", "level", "location", "message", "timestamp"),
-        *("function_arn", "function_memory_size", "sampling_rate"),
+        *("function_arn", "function_memory_size", "function_name", "sampling_rate"),
     }
 )
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
@@ -55,20 +57,47 @@ class LineFormatter(LambdaPowertoolsFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        at = datetime.fromtimestamp(record.created, UTC)
-        line: dict[str, Any] = {
-            "timestamp": at.isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "message": record.getMessage(),
-        }
-        for values in (self.log_format, record.__dict__):
-            line |= {k: v for k, v in values.items() if v is not None and k not in _UNUSED}
+        line = self.beginning(record.created, record.levelname, record.getMessage())
+        line |= {k: v for k, v in record.__dict__.items() if v is not None and k not in _UNUSED}
         if record.exc_info and (error := record.exc_info[1]) is not None:
             line["error"] = explain(error)
             line["error_at"] = list(frames(error.__traceback__))
         if (trace := trace_id(os.environ)) is not None:
             line["xray_trace_id"] = trace
         return _encode(line)
+
+    def beginning(self, at: float, level: str, message: str) -> dict[str, Any]:
+        """What every line says, whatever else is in it."""
+        line = {
+            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+            "level": level,
+            "message": message,
+        }
+        return line | {
+            k: v for k, v in self.log_format.items() if v is not None and k not in _UNUSED
+        }
+
+
+class StepLogger(Logger):
+    """Powertools' logger, with a short way to the same output for lines that there are many of."""
+
+    def step(self, level: int, message: str, values: Mapping[str, str | float | None]) -> None:
+        """Write a line as the logger does, in a tenth of the time.
+
+        Logging makes a record of each line, finds out who wrote it and from which thread, and asks
+        filters. With five lines for each notification, that took more time than all the rest.
+        """
+        if not self._logger.isEnabledFor(level):
+            return
+        # Both as make_logger makes them.
+        handler = cast("logging.StreamHandler[TextIO]", self.registered_handler)
+        formatter = cast("LineFormatter", handler.formatter)
+        line = formatter.beginning(time.time(), logging.getLevelName(level), message)
+        line |= {k: v for k, v in values.items() if v is not None}
+        if (trace := trace_id(os.environ)) is not None:
+            line["xray_trace_id"] = trace
+        handler.stream.write(f"{to_json(line).decode()}\n")
+        handler.flush()
 
 
 def explain(error: BaseException) -> str:
@@ -100,14 +129,14 @@ def frames(traceback: TracebackType | None) -> Iterator[str]:
         yield f"{'/'.join(PurePath(frame.filename).parts[-3:])}:{frame.lineno} {frame.name}"
 
 
-def make_logger(service: str, level: str = "INFO") -> Logger:
+def make_logger(service: str, level: str = "INFO") -> StepLogger:
     """A JSON logger.
 
     Args:
         service: the function's name in snake case.
         level: DEBUG, INFO, WARN or ERROR.
     """
-    logger = Logger(service=service, logger_formatter=LineFormatter(utc=True, use_rfc3339=True))
+    logger = StepLogger(service=service, logger_formatter=LineFormatter(utc=True, use_rfc3339=True))
     # Powertools takes Lambda's level, which is never above INFO, for the metrics' sake.
     logging.getLogger(service).setLevel(level)
     # Lambda gives its level to all loggers, and at DEBUG botocore logs whole requests and answers.
@@ -143,6 +172,7 @@ __all__ = [
     "FunctionFailedError",
     "LineFormatter",
     "Logger",
+    "StepLogger",
     "entry_point",
     "explain",
     "frames",

@@ -3,10 +3,9 @@
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.deliver_notification.answers import RetryPolicy
@@ -24,6 +23,9 @@ from shared.observability import entry_point, make_logger
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.signing import MasterSecrets
 from shared.tracing import Traces
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 SERVICE = "deliver_notification"
 
@@ -69,6 +71,6 @@ deliverer = Deliverer(
 
 
 @entry_point(logger)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
     """Deliver the messages of a batch; returns those that stay in the queue."""
     return deliverer.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

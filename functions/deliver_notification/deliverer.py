@@ -13,7 +13,6 @@ from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from pydantic import ValidationError
 
 from functions.deliver_notification.answers import MAX_WAIT_SECONDS, RetryPolicy, judge
@@ -30,6 +29,8 @@ from shared.signing import MasterSecrets, receiver_secret, signature_headers
 from shared.validation import first_error
 
 if TYPE_CHECKING:
+    # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
     from mypy_boto3_dynamodb import DynamoDBClient
 
 RESERVE_SECONDS: Final = 5.0
@@ -87,7 +88,7 @@ class Deliverer:
 
     def process(
         self, event: Mapping[str, Any], remaining_seconds: Callable[[], float]
-    ) -> PartialItemFailureResponse:
+    ) -> "PartialItemFailureResponse":
         """Deliver the messages of an SQS event.
 
         Args:
@@ -142,7 +143,7 @@ class _Batch:
         # brought its record once more after the queue's five minutes of deduplication.
         self._recorded: dict[str, LedgerEntry] = {}
 
-    def process(self, records: Sequence[Mapping[str, Any]]) -> PartialItemFailureResponse:
+    def process(self, records: Sequence[Mapping[str, Any]]) -> "PartialItemFailureResponse":
         messages = [message for record in records if (message := self._parse(record)) is not None]
         if messages:
             self._deliver(messages)

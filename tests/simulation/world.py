@@ -1,5 +1,6 @@
 """The whole service in one process: real logic, stand-ins for AWS, receivers, a virtual clock."""
 
+import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
@@ -71,6 +72,9 @@ class Lines:
 
     def _keep(self, level: str, message: str, extra: Mapping[str, Any] | None) -> None:
         self.lines.append((self._kernel.now, level, message, extra or {}))
+
+    def step(self, level: int, message: str, values: Mapping[str, Any]) -> None:
+        self._keep(logging.getLevelName(level), message, values)
 
     def debug(self, message: str, *, extra: Mapping[str, Any] | None = None, **_: Any) -> None:
         self._keep("DEBUG", message, extra)

@@ -142,7 +142,6 @@ def test_a_line_says_when_who_and_in_which_invocation(
         "message": "hello",
         "service": SERVICE,
         "cold_start": False,
-        "function_name": "f",
         "function_request_id": "request-1",
         "count": 1,
         "xray_trace_id": "1-2-3",
