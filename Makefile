@@ -17,8 +17,11 @@ MINISTACK := $(TOOLS)/ministack/.ready
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT UV_PYTHON PYTHONPATH PYTHONHOME
 export SAM_CLI_TELEMETRY := 0
 
-# The layer's requirements: what shared/ and functions/ import, as uv.lock has it.
-EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt
+# The layer's requirements: what shared/ and functions/ import, as uv.lock has it, but for boto3.
+# Lambda's runtime has that, compiled; in a layer its 2,300 files, most of them about services that
+# we don't use, would be compiled at every cold start, as /opt can't be written to.
+EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-annotate \
+  --prune boto3 --prune botocore --format requirements-txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -92,9 +95,12 @@ audit: $(VENV) ## Look for known vulnerabilities in what is deployed (asks PyPI)
 lock: $(UV) ## Lock again after a change of pyproject.toml or tools/*.in (UPGRADE=1: newest versions)
 	$(UV) lock $(if $(UPGRADE),--upgrade)
 	$(EXPORT) -o shared/requirements.txt
-	for tool in uv sam ministack; do \
+	@for tool in uv sam ministack; do \
+	  cp tools/$$tool.txt .local/$$tool.txt && \
 	  $(UV) pip compile -q --universal --python-version 3.13 --generate-hashes --no-header \
-	    --no-annotate $(if $(UPGRADE),--upgrade) tools/$$tool.in -o tools/$$tool.txt || exit 1; \
+	    --no-annotate $(if $(UPGRADE),--upgrade) tools/$$tool.in -o .local/$$tool.txt || exit 1; \
+	  cmp -s tools/$$tool.txt .local/$$tool.txt || cp .local/$$tool.txt tools/; \
+	  rm .local/$$tool.txt; \
 	done
 
 tools: $(VENV) $(SAM) $(MINISTACK) ## Fetch everything that is needed, and do nothing else

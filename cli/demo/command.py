@@ -41,7 +41,8 @@ def _stack(console: Console) -> Iterator[Stack]:
     except StackNotFoundError:
         local = LocalStack(HOME, Steps(console))
         try:
-            yield local.start()
+            # Fewer attempts than `make up` has: the unreachable are given up sooner.
+            yield local.start(parameters={"MaxAttempts": "4"})
         finally:
             with Steps(console).step("Stopping the stack"):
                 local.stop()

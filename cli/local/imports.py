@@ -1,8 +1,7 @@
 """Whether the functions start: each is imported as it was built, with its environment as deployed.
 
 A function that can't be imported, or finds its environment wrong, would otherwise only be seen in
-the emulator's log. Nothing but the layer and the standard library is on the path, so that this also
-shows what the layer lacks: the emulator's own packages would fill in for it.
+the emulator's log. It also shows what the layer lacks, and the emulator's own packages fill in for.
 """
 
 import subprocess
@@ -17,11 +16,20 @@ from cli.stack import LOCAL_KEY, Stack
 _SECONDS = 120.0
 _SHOWN_LINES = 15
 
+# What Lambda's runtime has.
+_RUNTIME = "boto3 botocore dateutil jmespath s3transfer six urllib3"
+
 _IMPORT = """
 import importlib, sys
-module, _, name = sys.argv[1].rpartition(".")
-sys.path[:0] = sys.argv[2:]
+handler, runtime, *places = sys.argv[1:]
+sys.path[:0] = places
+module, _, name = handler.rpartition(".")
 getattr(importlib.import_module(module), name)
+for name, module in sys.modules.items():
+    place = getattr(module, "__file__", None) or ""
+    if "site-packages" in place and name.partition(".")[0] not in runtime.split():
+        if not name.startswith("_"):  # what environments do at their start
+            sys.exit(f"{name} is neither in the layer nor in Lambda's runtime")
 """
 
 
@@ -55,10 +63,10 @@ def _start(stack: Stack, build: Path, function: Function) -> "subprocess.Popen[s
     return subprocess.Popen(  # noqa: S603  # our own command
         [
             EMULATOR_PYTHON,
-            "-S",  # no site-packages
             "-c",
             _IMPORT,
             function.handler,
+            _RUNTIME,
             build / function.name,
             *(layer for layer in build.glob("*/python") if layer.is_dir()),
         ],

@@ -14,6 +14,10 @@ from tests.cloudformation import ROOT, functions, template
 
 OURS: Final = ("shared", "functions", "cli", "tests", "benchmarks")
 REQUIREMENTS: Final = ROOT / "shared" / "requirements.txt"
+RUNTIME: Final = {"boto3", "botocore"}
+"""What Lambda's Python runtimes bring:
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-sdk-included
+"""
 
 
 def modules(directory: str) -> list[Path]:
@@ -84,16 +88,16 @@ def _normal(name: str) -> str:
 
 
 @pytest.mark.parametrize("directory", ["shared", "functions"])
-def test_everything_that_is_imported_is_in_the_layer(directory: str) -> None:
-    """The emulator has boto3 and more of its own, so a missing one would not be noticed there."""
+def test_everything_that_is_imported_is_in_the_layer_or_the_runtime(directory: str) -> None:
+    """The emulator has more of its own, so a missing one would not be noticed there."""
     distributions = packages_distributions()
     imported = {each.split(".")[0] for path in modules(directory) for each in imports(path)}
-    for name in imported - set(OURS) - sys.stdlib_module_names:
+    for name in imported - set(OURS) - RUNTIME - sys.stdlib_module_names:
         assert {_normal(each) for each in distributions[name]} & packages(), name
 
 
 def test_everything_that_the_layers_packages_need_is_in_the_layer() -> None:
-    """So that nothing is taken from what happens to be in Lambda's runtime."""
+    """So that nothing else is taken from what happens to be in Lambda's runtime."""
     for package in packages():
         for requirement in requires(package) or []:
             name, _, condition = requirement.partition(";")
