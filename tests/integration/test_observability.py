@@ -3,6 +3,7 @@ at what is really there.
 """
 
 import json
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from shared.http import Answer, Responded, Unreachable
 from shared.notification_type import NotificationType
 from shared.tracing import DAEMON_VARIABLE, HEADER_VARIABLE
 from tests.aws_metrics import AWS_METRICS
-from tests.cloudformation import resources, template
+from tests.cloudformation import ROOT, resources, template
 from tests.insights import Query
 from tests.integration.conftest import Start
 from tests.integration.handlers import Function
@@ -409,10 +410,6 @@ def queries(seen: Seen) -> Iterator[tuple[str, str]]:
 
 def test_every_query_finds_lines_that_have_all_that_it_names(seen: Seen) -> None:
     """Also a notification's life that has an error in it: none had here, so one is made up."""
-    seen.lines.append(
-        next(iter(steps(seen.lines, "attempted")))
-        | {"level": "ERROR", "error": "E", "queued_ms": 1}
-    )
     example = next(
         line
         for line in steps(seen.lines, "concluded")
@@ -439,6 +436,49 @@ def test_the_five_queries_are_saved_where_the_stack_is_on_aws() -> None:
         "SlowestReceiversQuery",
     }
     assert {template()["Resources"][name]["Condition"] for name in QUERIES} == {"OnAws"}
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def rows(document: str, heading: str) -> dict[str, list[str]]:
+    """The table below a heading: the names in code at the beginning of its rows, and the cells."""
+    text = (ROOT / "docs" / document).read_text()
+    _, _, section = text.partition(f"\n## {heading}\n")
+    section, _, _ = section.partition("\n## ")
+    found = {}
+    for row in (line for line in section.splitlines() if line.startswith("| ")):
+        cells = [each.strip() for each in row.strip("|").split(" | ")]
+        for name in re.findall(r"`([^`]+)`", cells[0]):
+            found[name] = cells
+    return found
+
+
+def test_the_document_lists_all_metrics_with_their_units(seen: Seen) -> None:
+    units = {
+        metric["Name"]: metric["Unit"]
+        for line in seen.metric_lines
+        for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    }
+    assert {name: cells[1] for name, cells in rows("metrics.md", "Metrics").items()} == units
+
+
+def test_the_document_lists_all_keys_and_steps(seen: Seen) -> None:
+    listed = set(rows("metrics.md", "Log lines"))
+    keys = {key for line in steps(seen.lines) for key in line}
+    told = {line["step"] for line in steps(seen.lines)}
+    assert listed == keys - {"message"} | {"xray_trace_id"} | told
+
+
+def test_the_guide_says_for_each_alarm_what_to_do(stack: Stack) -> None:
+    assert set(rows("operating.md", "Alarms")) == set(ALARMS)
+
+
+def test_the_guide_names_no_parameter_that_there_is_not(stack: Stack) -> None:
+    text = (ROOT / "docs" / "operating.md").read_text()
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text)) - set(ALARMS)
+    known = set(template()["Parameters"]) | set(template()["Outputs"])
+    assert named <= known
 
 
 # --- traces ---------------------------------------------------------------------------------------
