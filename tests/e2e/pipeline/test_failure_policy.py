@@ -1,0 +1,288 @@
+"""The table "Failure policy", row by row; all trainings run at once."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import pytest
+
+from cli.participants import (
+    Answer,
+    Behaviour,
+    Participant,
+    ParticipantServer,
+    Request,
+    always,
+    rejecting,
+)
+from tests.e2e.pipeline.kit import (
+    ERROR,
+    FINISHED,
+    REMOVED,
+    START,
+    FlServer,
+    Outcomes,
+    TrainingItem,
+    arrived,
+    eventually,
+    expect,
+    update,
+)
+
+LONG: Final = 120.0
+"""Until a participant that is down has failed: six attempts, 15 s of waiting between them."""
+
+STRICT: Final[Mapping[str, Any]] = {"failure_policy": "strict"}
+QUORUM: Final[Mapping[str, Any]] = {"failure_policy": "quorum"}
+
+
+def at_first_round(status: int | None) -> Behaviour:
+    """Never take round 0, but everything else."""
+    return rejecting(0, status=status)  # type: ignore[arg-type]  # None: closed without a word
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training with two good participants and a bad one.
+
+    Attributes:
+        bad: How the bad one answers.
+        options: Of the training; given the bad one's uuid.
+        removed: Whether the bad one is removed.
+        reason: What the error says; None if the training goes on.
+        good: How many good participants there are.
+    """
+
+    bad: Behaviour
+    options: Callable[[str], Mapping[str, Any] | None]
+    removed: bool
+    reason: str | None = None
+    good: int = 2
+
+
+def plainly(options: Mapping[str, Any] | None) -> Callable[[str], Mapping[str, Any] | None]:
+    return lambda _bad: options
+
+
+def required(options: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
+    return lambda bad: {**options, "required_participants": [bad]}
+
+
+REJECTS: Final = at_first_round(400)
+BUSY: Final = at_first_round(503)
+DOWN: Final = at_first_round(None)
+
+REQUIRED_IS_OUT = "a required participant is out"
+TOO_FEW_1 = "fewer than 1 participants are left"
+TOO_FEW_3 = "fewer than 3 participants are left"
+
+CASES: Final[Mapping[str, Case]] = {
+    # --- rejected: the participant is deleted
+    "rejected, no options": Case(REJECTS, plainly(None), removed=True),
+    "rejected, strict": Case(REJECTS, plainly(STRICT), removed=True),
+    "rejected, quorum": Case(REJECTS, plainly(QUORUM), removed=True),
+    "rejected, attempts used up": Case(BUSY, plainly(None), removed=True),
+    # --- then, if it was required or too few are left, the training becomes ERROR
+    "rejected, required": Case(REJECTS, required(STRICT), removed=True, reason=REQUIRED_IS_OUT),
+    "rejected, the last one": Case(REJECTS, plainly(None), removed=True, reason=TOO_FEW_1, good=0),
+    "rejected, too few left": Case(
+        REJECTS, plainly({"min_participants": 3}), removed=True, reason=TOO_FEW_3
+    ),
+    "rejected, just enough left": Case(REJECTS, plainly({"min_participants": 2}), removed=True),
+    "rejected, nobody needed": Case(
+        REJECTS, plainly({"min_participants": 0}), removed=True, good=0
+    ),
+    "rejected, another one required": Case(
+        REJECTS,
+        plainly({"required_participants": ["00000000-0000-4000-8000-000000000000"]}),
+        removed=True,
+    ),
+    # --- failed, strict: the training becomes ERROR
+    "failed, no options": Case(DOWN, plainly(None), removed=False, reason="connection lost"),
+    "failed, strict": Case(DOWN, plainly(STRICT), removed=False, reason="connection lost"),
+    # --- failed, quorum: as rejected
+    "failed, quorum": Case(DOWN, plainly(QUORUM), removed=True),
+    "failed, quorum, required": Case(DOWN, required(QUORUM), removed=True, reason=REQUIRED_IS_OUT),
+    "failed, quorum, the last one": Case(
+        DOWN, plainly(QUORUM), removed=True, reason=TOO_FEW_1, good=0
+    ),
+    "failed, quorum, too few left": Case(
+        DOWN, plainly({**QUORUM, "min_participants": 3}), removed=True, reason=TOO_FEW_3
+    ),
+}
+GOES_ON: Final = [name for name, case in CASES.items() if case.reason is None]
+ENDS: Final = [name for name, case in CASES.items() if case.reason is not None]
+
+
+@dataclass
+class Begun:
+    """A training that has begun."""
+
+    training: TrainingItem
+    bad: Participant
+    good: list[Participant]
+    actor: Participant
+    options: Mapping[str, Any] | None = field(default=None)
+
+
+@pytest.fixture(scope="module")
+def begun(fl_server: FlServer) -> Iterator[Mapping[str, Begun]]:
+    """All trainings, begun at once."""
+    with ParticipantServer() as server:
+        cases = {}
+        for name, case in CASES.items():
+            bad = server.add(case.bad, name=f"{name}: the bad one")
+            good = [server.add(name=f"{name}: a good one") for _ in range(case.good)]
+            actor = server.add(name=f"{name}: the actor")
+            training = fl_server.training(
+                bad, *good, actor=actor, state="ONGOING", options=case.options(bad.uuid)
+            )
+            cases[name] = Begun(training, bad, good, actor)
+        yield cases
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+def test_the_training_goes_on_without_the_one_who_is_removed(
+    name: str, begun: Mapping[str, Begun]
+) -> None:
+    one = begun[name]
+
+    eventually(
+        lambda: one.training.participants,
+        lambda uuids: uuids == {participant.uuid for participant in one.good},
+        "only the good participants are left",
+        seconds=LONG,
+    )
+
+    _one_is_told_of_its_removal(one)
+    one.training.write("ONGOING", 1)
+    for good in one.good:
+        expect(good, START, update(0), update(1))
+    assert one.training.state == "ONGOING"
+    assert "error" not in one.training.read()
+    one.training.write("COMPLETED", 1)
+    expect(one.actor, FINISHED)
+    assert set(one.bad.labels) == {START, update(0), REMOVED}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_training_becomes_error_and_the_survivors_are_told(
+    name: str, begun: Mapping[str, Begun]
+) -> None:
+    case, one = CASES[name], begun[name]
+
+    item = eventually(
+        one.training.read,
+        lambda item: item.get("state") == "ERROR",
+        "the training is ERROR",
+        seconds=LONG,
+    )
+
+    error = item["error"]
+    assert case.reason
+    assert case.reason in error["reason"]
+    assert error["receiver_uuid"] == one.bad.uuid
+    assert error["round"] == 0
+    assert datetime.fromisoformat(error["at"]).tzinfo is not None
+    assert error["notification_id"] == one.bad.requests[-1].webhook_id or case.removed
+    for good in one.good:
+        expect(good, START, update(0), ERROR)
+    [told] = expect(one.actor, ERROR)
+    assert told.message["body"] == {"data": {"reason": error["reason"], "round": 0}}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_only_who_is_removed_is_missing_when_the_training_has_ended(
+    name: str, begun: Mapping[str, Begun]
+) -> None:
+    case, one = CASES[name], begun[name]
+
+    eventually(lambda: one.training.state, lambda state: state == "ERROR", "ERROR", seconds=LONG)
+
+    staying = [*one.good, *([] if case.removed else [one.bad])]
+    assert one.training.participants == {participant.uuid for participant in staying}
+    if case.removed:
+        _one_is_told_of_its_removal(one)
+    else:
+        # It takes all but the round: so it hears of the end as well.
+        arrived(one.bad, 1)
+        eventually(lambda: one.bad.labels, lambda labels: labels[-1] == ERROR, "the bad one's end")
+        assert REMOVED not in one.bad.labels
+
+
+def _one_is_told_of_its_removal(one: Begun) -> None:
+    eventually(lambda: one.bad.labels, lambda labels: labels[-1] == REMOVED, "the bad one's end")
+    labels = one.bad.labels
+    assert labels[0] == START
+    assert labels[-1] == REMOVED
+    assert set(labels[1:-1]) == {update(0)}
+
+
+@pytest.mark.parametrize("state", ["SWAG_ROUND", "MODEL_TEST"])
+def test_other_rounds_have_the_same_consequences(
+    state: str, fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    bad, good = participants.add(rejecting(7)), participants.add()
+    training = fl_server.training(bad, good, state=state)
+
+    training.write(state, 7)
+
+    eventually(lambda: training.participants, lambda left: left == {good.uuid}, "one is removed")
+    assert training.state == state
+
+
+def test_what_is_no_round_has_no_consequences(
+    fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    def all_but_rounds(request: Request, _attempt: int) -> Answer:
+        return Answer(200 if request.round is not None else 400)
+
+    one = participants.add(all_but_rounds)
+    training = fl_server.training(
+        one, state="ONGOING", options={"required_participants": [one.uuid]}
+    )
+    event = outcomes.wait_for(training, one, START)
+    assert event["detail-type"] == "Notification Rejected"
+    assert event["detail"]["callback"] is None
+    outcomes.wait_for(training, one, update(0))
+    training.write("COMPLETED")
+    event = outcomes.wait_for(training, one, FINISHED)
+    assert event["detail-type"] == "Notification Rejected"
+    assert event["detail"]["callback"] is None
+
+    assert training.state == "COMPLETED"
+    assert training.participants == {one.uuid}
+
+
+def test_a_participant_that_was_removed_and_joins_again_stays(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    bad, good = participants.add(rejecting(0)), participants.add()
+    training = fl_server.training(bad, good, state="ONGOING")
+    expect(bad, START, update(0), REMOVED)
+
+    training.join(bad, joined_at="2026-03-01T12:00:00+00:00")
+    expect(bad, START, update(0), REMOVED, START)
+    training.write("ONGOING", 1)
+
+    expect(bad, START, update(0), REMOVED, START, update(1))
+    assert training.participants == {bad.uuid, good.uuid}
+
+
+def test_a_training_that_is_over_is_left_alone(
+    fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    """The participant fails a round of a training that its server has ended meanwhile."""
+    one = participants.add(always(400))
+    training = fl_server.training(one, state=None)
+
+    training.write("ONGOING")
+    outcomes.wait_for(training, one, update(0))
+    eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
+    before = training.read()
+    training.write("COMPLETED")
+    outcomes.wait_for(training, one, REMOVED)
+
+    assert training.state == "COMPLETED"
+    assert training.read()["error"] == before["error"]

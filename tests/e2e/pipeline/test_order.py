@@ -1,0 +1,167 @@
+"""Order, many at once, and that nobody waits for another."""
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from cli.participants import Answer, Participant, ParticipantServer, Request, flaky
+from tests.e2e.pipeline.kit import (
+    ERROR,
+    FINISHED,
+    REMOVED,
+    START,
+    FlServer,
+    Outcomes,
+    arrived,
+    eventually,
+    expect,
+    some_uuid,
+    update,
+)
+
+pytestmark = pytest.mark.usefixtures("success_unheard")
+
+
+def test_nobody_waits_for_a_receiver_that_hangs_or_refuses(
+    fl_server: FlServer, outcomes: Outcomes
+) -> None:
+    """By the order of what arrives, not by the clock.
+
+    The emulator has one batch of a FIFO queue under way at a time: a hanging attempt holds up what
+    is in the next batch. So much is allowed for each notification here, and no more.
+    """
+
+    def hang(_request: Request, _attempt: int) -> Answer:
+        return Answer(200, after_seconds=600)
+
+    with ParticipantServer() as server, closing(socket.socket()) as not_listening:
+        not_listening.bind(("127.0.0.1", 0))
+        port = not_listening.getsockname()[1]
+        refuses = Participant("refuses", some_uuid(), f"http://127.0.0.1:{port}/", hang)
+        hangs = server.add(hang, name="hangs")
+        healthy = [server.add(name=f"healthy {number}") for number in range(3)]
+        training = fl_server.training(
+            hangs, refuses, *healthy, state=None, options={"failure_policy": "quorum"}
+        )
+        fl_server.let_it_be_read()
+
+        training.write("ONGOING", 0)
+        first = [arrived(each, 2)[1].at for each in healthy]
+        training.write("ONGOING", 1)
+        second = [arrived(each, 3)[2].at for each in healthy]
+        training.write("COMPLETED", 1)
+        for each in healthy:
+            expect(each, START, update(0), update(1), FINISHED)
+
+        attempts = [request.at for request in hangs.requests if request.label == START]
+        assert len([at for at in attempts if at < max(first)]) <= 2, (attempts, first)
+        assert len([at for at in attempts if at < max(second)]) <= 4, (attempts, second)
+        # Its round is over: what is left for it is superseded, but the end.
+        event = outcomes.wait_for(training, hangs, START)
+        assert event["detail-type"] == "Notification Superseded"
+
+
+def test_what_comes_later_waits_until_the_receiver_has_taken_what_came_before(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one, other = participants.add(flaky(2)), participants.add()
+    training = fl_server.training(one, other, state="ONGOING")
+    expect(other, START, update(0))
+    expect(one, *[START] * 3, *[update(0)] * 3)
+
+    training.write("COMPLETED")
+    expect(one, *[START] * 3, *[update(0)] * 3, *[FINISHED] * 3)
+
+
+def test_quick_changes_are_told_in_their_order(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    """Joining and leaving are never superseded while the training goes on: all of it arrives."""
+    times = 12
+    busy_at = {1, 2, 11, 18}
+    known: list[str] = []
+
+    def busy_now_and_then(request: Request, attempt: int) -> Answer:
+        if attempt == 1:
+            known.append(request.webhook_id)
+        return Answer(503 if attempt == 1 and len(known) in busy_at else 200)
+
+    receivers = [participants.add(), participants.add(busy_now_and_then)]
+    training = fl_server.training(state="ONGOING")
+    fl_server.let_it_be_read()
+
+    for number in range(times):
+        for each in receivers:
+            training.join(each, joined_at=f"2026-03-01T12:00:{number:02}+00:00")
+            training.leave(each)
+
+    expect(receivers[0], *[START, REMOVED] * times)
+    told = [START, REMOVED] * times
+    expect(
+        receivers[1],
+        *(each for at, each in enumerate(told, 1) for _ in range(2 if at in busy_at else 1)),
+    )
+
+
+def test_quick_rounds_never_go_back(
+    fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    """A round that is over when it would be sent is left out; what is sent is in order."""
+    rounds = 30
+    one = participants.add()
+    training = fl_server.training(one, state="ONGOING")
+    for number in range(1, rounds):
+        training.write("ONGOING", number)
+    eventually(lambda: one.labels, lambda seen: seen[-1:] == [update(rounds - 1)], "the last round")
+    training.write("COMPLETED", rounds)
+
+    eventually(lambda: one.labels, lambda seen: seen[-1:] == [FINISHED], "the end")
+    assert one.labels[0] == START
+    told = [request.round for request in one.requests[1:-1]]
+    assert told == sorted(set(told), key=lambda number: number or 0)
+    outcomes.wait_for(training, one, FINISHED)
+    ended = {
+        event["detail"]["round"]: event["detail-type"]
+        for event in outcomes.events(training, one.uuid)
+        if event["detail"]["round"] is not None
+    }
+    assert ended == {
+        number: f"Notification {'Accepted' if number in told else 'Superseded'}"
+        for number in range(rounds)
+    }
+
+
+def test_300_participants_beside_small_trainings(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    """Each gets everything exactly once and in order, in trainings that run at the same time."""
+    many = [participants.add(name=f"one of many, {number}") for number in range(300)]
+    large = fl_server.training(state=None)
+    fl_server.join_all(large, many)
+    small = []
+    for number in range(6):
+        few = [participants.add(name=f"training {number}") for _ in range(3)]
+        small.append((fl_server.training(*few), few))
+
+    large.write("ONGOING")
+    for training, _ in small:
+        training.write("ONGOING")
+    for training, few in small:
+        for each in few:
+            expect(each, START, update(0))
+        training.write("ERROR" if training is small[0][0] else "COMPLETED")
+    for number, (training, few) in enumerate(small):
+        for each in few:
+            requests = expect(each, START, update(0), FINISHED if number else ERROR)
+            assert {request.message["training_uuid"] for request in requests} == {training.uuid}
+    for each in many:
+        expect(each, START, update(0))
+
+    # In order after everything else: had anybody been sent anything twice, it would be there.
+    fl_server.let_it_be_read()
+    for each in many:
+        requests = expect(each, START, update(0))
+        assert {request.message["training_uuid"] for request in requests} == {large.uuid}
+    ids = {request.webhook_id for each in many for request in each.requests}
+    assert len(ids) == 2 * len(many)

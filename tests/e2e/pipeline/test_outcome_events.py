@@ -1,0 +1,191 @@
+"""Outcome events: what is on the bus, and how a user adds a callback of their own."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cli.participants import ParticipantServer, always, flaky
+from cli.stack import Stack
+from shared.notifications import TrainingFinishedNotification
+from shared.queue import DeliveryQueue
+from shared.trainings import Receiver, Training, TrainingState
+from tests.e2e.pipeline.kit import (
+    FINISHED,
+    START,
+    FlServer,
+    Outcomes,
+    TrainingItem,
+    eventually,
+    expect,
+    listen,
+    log_lines,
+    update,
+)
+
+SUCCESS = "training_notification_callback_success"
+FAILURE = "training_notification_callback_failure"
+
+
+def check_event(event: Any, training: TrainingItem, **expected: object) -> None:
+    """Check an event but for its times, and that these make sense."""
+    detail = dict(event["detail"])
+    times = [datetime.fromisoformat(detail.pop(name)) for name in ("created_at", "finished_at")]
+
+    assert event["source"] == "fl.notifications"
+    assert detail == {"training_uuid": training.uuid, "reason": None} | expected
+    assert all(time.tzinfo is not None for time in times)
+    # The first is of the stream's record, which has whole seconds.
+    assert timedelta(seconds=-1) < times[1] - times[0] < timedelta(minutes=5)
+
+
+def test_an_accepted_round(
+    fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    one = participants.add(flaky(1))
+    training = fl_server.training(one, state="ONGOING")
+
+    event = outcomes.wait_for(training, one, update(0))
+
+    assert event["detail-type"] == "Notification Accepted"
+    check_event(
+        event,
+        training,
+        notification_id=one.requests[-1].webhook_id,
+        notification_type="UPDATE_ROUND_START",
+        receiver_uuid=one.uuid,
+        round=0,
+        callback=SUCCESS,
+        attempts=2,
+        status_code=200,
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"), [("SWAG_ROUND", "SWAG_ROUND_START"), ("MODEL_TEST", "MODEL_TEST_ROUND")]
+)
+def test_a_rejected_round(
+    state: str,
+    kind: str,
+    fl_server: FlServer,
+    participants: ParticipantServer,
+    outcomes: Outcomes,
+) -> None:
+    one = participants.add(always(418))
+    training = fl_server.training(one, state=None, options={"min_participants": 0})
+    training.write(state, 2)
+
+    event = outcomes.wait_for(training, one, f"{kind} 2")
+
+    assert event["detail-type"] == "Notification Rejected"
+    check_event(
+        event,
+        training,
+        notification_id=next(each.webhook_id for each in one.requests if each.kind == kind),
+        notification_type=kind,
+        receiver_uuid=one.uuid,
+        round=2,
+        callback=FAILURE,
+        attempts=1,
+        status_code=418,
+        reason="answered 418",
+    )
+
+
+def test_a_failed_round(
+    fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    one = participants.add()
+    training = fl_server.training(state="ONGOING")
+    training.join(one, message_endpoint="no url at all")
+    training.write("ONGOING", 1)
+
+    event = outcomes.wait_for(training, one, update(1))
+
+    assert event["detail-type"] == "Notification Failed"
+    notification_id = event["detail"]["notification_id"]
+    check_event(
+        event,
+        training,
+        notification_id=notification_id,
+        notification_type="UPDATE_ROUND_START",
+        receiver_uuid=one.uuid,
+        round=1,
+        callback=FAILURE,
+        attempts=1,
+        status_code=None,
+        reason=event["detail"]["reason"],
+    )
+    assert event["detail"]["reason"]
+
+
+def test_the_success_callback_logs(
+    stack: Stack, fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one = participants.add()
+    training = fl_server.training(one, state="MODEL_TEST")
+    [request] = expect(one, "MODEL_TEST_ROUND 0")
+
+    [line] = eventually(
+        lambda: [line for line in log_lines(stack, training.uuid) if line["step"] == "called back"],
+        bool,
+        "a line of the log by CallbackSuccess",
+    )
+    assert line["notification_id"] == request.webhook_id
+    assert line["outcome"] == "accepted"
+
+
+def test_what_has_no_callback(
+    fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    one = participants.add()
+    training = fl_server.training(one, state="ONGOING")
+    expect(one, START, update(0))
+    training.write("COMPLETED")
+    requests = expect(one, START, update(0), FINISHED)
+
+    for request, kind in ((requests[0], START), (requests[2], FINISHED)):
+        event = outcomes.wait_for(training, one, kind)
+        assert event["detail-type"] == "Notification Accepted"
+        check_event(
+            event,
+            training,
+            notification_id=request.webhook_id,
+            notification_type=kind,
+            receiver_uuid=one.uuid,
+            round=None,
+            callback=None,
+            attempts=1,
+            status_code=200,
+        )
+
+
+def test_a_user_adds_a_callback_with_one_rule(
+    stack: Stack, participants: ParticipantServer, fl_server: FlServer
+) -> None:
+    """A program sends a notification of its own, and names the callbacks."""
+    takes, refuses = participants.add(), participants.add(always(403))
+    item = fl_server.training(state="COMPLETED")
+    well = listen(stack, "all-is-well", {"detail": {"callback": ["all_is_well"]}})
+    badly = listen(stack, "all-is-lost", {"detail": {"callback": ["all_is_lost"]}})
+    training = Training(
+        training_uuid=item.uuid,
+        state=TrainingState.COMPLETED,
+        round=0,
+        model_uuid=item.model_uuid,
+        actor=Receiver(uuid=takes.uuid, message_endpoint=takes.message_endpoint),
+    )
+
+    sent = TrainingFinishedNotification.from_training(
+        training, [Receiver(uuid=refuses.uuid, message_endpoint=refuses.message_endpoint)]
+    ).send(
+        "all_is_well",
+        "all_is_lost",
+        queue=DeliveryQueue(stack.client("sqs"), stack.output("DeliveriesQueueUrl")),
+    )
+
+    assert sent == 2
+    for queue, receiver in ((well, takes), (badly, refuses)):
+        [message] = queue.wait_for(lambda _message: True, "the callback's event")
+        assert message.json["detail"]["receiver_uuid"] == receiver.uuid
+        assert receiver.labels == [FINISHED]
