@@ -81,21 +81,22 @@ def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
     """
     module_name, _ = functions()[name]["Handler"].rsplit(".", 1)
     sys.modules.pop(module_name, None)
+    # Powertools keeps a logger by its name, and with it the stream: each start gets one of its own.
+    loggers = logging.Logger.manager.loggerDict
+    before = {service: loggers.pop(service, None) for service in [module_name.split(".")[1]]}
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in (stack.environment(name) | environment).items():
             patch.setenv(variable, value)
         app = importlib.import_module(module_name)
     stream = StringIO()
-    logger = logging.getLogger(app.SERVICE)
-    for handler in logger.handlers:
+    for handler in logging.getLogger(app.SERVICE).handlers:
         cast("logging.StreamHandler[Any]", handler).setStream(stream)
     try:
         yield Function(name, app, stream)
     finally:
         sys.modules.pop(module_name, None)
-        # Powertools keeps a logger by its name, and with it the stream.
-        logger.handlers.clear()
-        logging.Logger.manager.loggerDict.pop(app.SERVICE, None)
+        loggers.pop(app.SERVICE)
+        loggers.update({service: logger for service, logger in before.items() if logger})
         for executor in _executors(app):
             executor.shutdown()
 

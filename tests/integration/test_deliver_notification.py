@@ -1,0 +1,1016 @@
+"""DeliverNotification: from a message on the queue to a POST, the ledger, the bus, and back."""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from socket import socket
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+from moto.sqs.models import sqs_backends
+from standardwebhooks import Webhook
+
+from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES
+from shared.deliveries import Delivery, DeliveryReceiver
+from shared.http import Answer, Responded
+from shared.notification_type import NotificationType
+from shared.outcomes import OutcomeKind, parse_outcome_event
+from shared.queue import DeliveryQueue
+from shared.signing import receiver_secret
+from shared.trainings import FINAL_STATES, TrainingState
+from tests.cloudformation import ACCOUNT, REGION
+from tests.integration.conftest import Start
+from tests.integration.faults import Faults
+from tests.integration.handlers import Function
+from tests.integration.stack import Record, Stack
+from tests.log_lines import SECRETS, check_metrics, parse_lines, steps
+from tests.made import (
+    NOW,
+    TRAINING_UUID,
+    delivery,
+    participant_item,
+    training_item,
+    uuid_of,
+)
+from tests.wire import Behaviour, Receiver, hang, status
+
+# Nothing listens there: of the ports, 1 is one that nobody uses.
+NOBODY = "http://127.0.0.1:1/messages"
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What a receiver was sent."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def kind(self) -> str:
+        return str(json.loads(self.body)["notification_type"])
+
+
+class Receivers:
+    """Receivers on this machine, which are participants of the training."""
+
+    def __init__(self, stack: Stack, running: ExitStack) -> None:
+        self._stack = stack
+        self._running = running
+        self._by_name: dict[str, Receiver] = {}
+
+    def add(self, name: str, behaviour: Behaviour) -> Receiver:
+        receiver = self._running.enter_context(Receiver(behaviour))
+        self._by_name[name] = receiver
+        self._stack.put(participant_item(name, message_endpoint=receiver.url))
+        return receiver
+
+    def url(self, name: str) -> str:
+        return self._by_name[name].url
+
+    def posts(self, name: str) -> list[Posted]:
+        found = []
+        for request in self._by_name[name].requests:
+            head, _, body = request.partition(b"\r\n\r\n")
+            lines = head.decode().split("\r\n")
+            assert lines[0] == "POST /inbox HTTP/1.1"
+            headers = dict(line.split(": ", 1) for line in lines[1:])
+            found.append(Posted({key.lower(): each for key, each in headers.items()}, body))
+        return found
+
+
+@pytest.fixture
+def receivers(stack: Stack) -> Iterator[Receivers]:
+    """A training in round 3, and receivers that can be made its participants."""
+    stack.put(training_item())
+    with ExitStack() as running:
+        yield Receivers(stack, running)
+
+
+def each_in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Another behaviour for each request."""
+    left = iter(behaviours)
+
+    def behave(connection: socket, over: Event) -> None:
+        next(left)(connection, over)
+
+    return behave
+
+
+def enqueue(stack: Stack, *deliveries: Delivery) -> None:
+    DeliveryQueue(stack.sqs, stack.output("DeliveriesQueueUrl")).send(deliveries)
+
+
+def message(name: str, url: str, number: int = 1, **values: Any) -> Delivery:
+    """What tells a participant that round 3 starts; another number is another notification."""
+    made = delivery(name, receiver=DeliveryReceiver(uuid=uuid_of(name), message_endpoint=url))
+    return made.model_copy(update={"notification_id": f"{name}-{number}", **values})
+
+
+def about(kind: NotificationType, made: Delivery) -> Delivery:
+    """The same, of another type."""
+    return made.model_copy(
+        update={
+            "notification_type": kind,
+            "content": made.content | {"notification_type": kind.value},
+        }
+    )
+
+
+def run(stack: Stack, deliver: Function, **options: Any) -> list[str]:
+    """Let the function work on what is visible in the queue; returns the bodies' ids that stay."""
+    event = stack.receive()
+    result = deliver(event, **options)
+    stack.settle(event, result)
+    failed = {each["itemIdentifier"] for each in result["batchItemFailures"]}
+    return [
+        json.loads(record["body"]).get("notification_id", "?")
+        for record in event["Records"]
+        if record["messageId"] in failed
+    ]
+
+
+def left(stack: Stack) -> int:
+    """How many messages are in the queue, visible or not."""
+    url = stack.output("DeliveriesQueueUrl")
+    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(each) for each in found.values())
+
+
+def let_time_pass(stack: Stack) -> None:
+    """All messages are visible again."""
+    name = stack.output("DeliveriesQueueUrl").rpartition("/")[2]
+    for each in sqs_backends[ACCOUNT][REGION].queues[name]._messages:
+        each.change_visibility(0)
+
+
+def waits(faults: Faults) -> list[int]:
+    """The visibility timeouts that were set by the last call."""
+    return [
+        entry["VisibilityTimeout"]
+        for entry in faults.calls["ChangeMessageVisibilityBatch"][-1]["Entries"]
+    ]
+
+
+def told(stack: Stack, rule: str = "Outcomes") -> list[tuple[str, str, int]]:
+    """The outcomes on the bus: kind, notification id, attempts."""
+    parsed = map(parse_outcome_event, stack.outcomes(rule))
+    return [(kind.value, outcome.notification_id, outcome.attempts) for kind, outcome in parsed]
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+
+def test_an_accepted_notification_is_posted_recorded_told_and_gone(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(202))
+    enqueue(stack, message("one", receivers.url("one")))
+    assert run(stack, deliver) == []
+    (posted,) = receivers.posts("one")
+    assert posted.body == message("one", "").payload.encode()
+    assert posted.headers["content-type"] == "application/json"
+    assert posted.headers["content-length"] == str(len(posted.body))
+    assert posted.headers["webhook-id"] == "one-1"
+    assert left(stack) == 0
+    entry = stack.ledger("one-1")
+    assert entry is not None
+    assert (entry["outcome"], entry["attempts"]) == ({"S": "accepted"}, {"N": "1"})
+    assert (entry["status_code"], "reason" in entry) == ({"N": "202"}, False)
+    (event,) = stack.outcomes()
+    kind, outcome = parse_outcome_event(event)
+    assert kind is OutcomeKind.ACCEPTED
+    assert outcome.model_dump(exclude={"finished_at"}) == {
+        "notification_id": "one-1",
+        "notification_type": NotificationType.UPDATE_ROUND_START,
+        "training_uuid": TRAINING_UUID,
+        "receiver_uuid": uuid_of("one"),
+        "round": 3,
+        "callback": "training_notification_callback_success",
+        "attempts": 1,
+        "status_code": 202,
+        "reason": None,
+        "created_at": NOW,
+    }
+
+
+def test_a_post_is_signed_with_the_receivers_own_secret(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one")))
+    run(stack, deliver)
+    (posted,) = receivers.posts("one")
+    master = stack.secrets.get_secret_value(SecretId=stack.output("SigningSecretArn"))
+    secret = receiver_secret(master["SecretString"], uuid_of("one"))
+    verified = Webhook(secret).verify(posted.body.decode(), dict(posted.headers))
+    assert verified["notification_type"] == "UPDATE_ROUND_START"
+    assert len(posted.headers["webhook-signature"].split(" ")) == 1
+
+
+def test_while_the_secret_has_a_previous_version_both_sign(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    arn = stack.output("SigningSecretArn")
+    stack.secrets.put_secret_value(SecretId=arn, SecretString="old")
+    stack.secrets.put_secret_value(SecretId=arn, SecretString="new")
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one")))
+    run(stack, start("DeliverNotification"))
+    (posted,) = receivers.posts("one")
+    assert len(posted.headers["webhook-signature"].split(" ")) == 2
+    for master in ("old", "new"):
+        secret = receiver_secret(master, uuid_of("one"))
+        Webhook(secret).verify(posted.body.decode(), dict(posted.headers))
+
+
+def test_every_attempt_has_the_same_id_and_a_timestamp_of_its_own(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one")))
+    started = datetime.now(UTC).timestamp()
+    for _ in range(2):
+        run(stack, deliver)
+        let_time_pass(stack)
+    first, second = receivers.posts("one")
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == "one-1"
+    assert first.body == second.body
+    for posted in (first, second):
+        assert abs(int(posted.headers["webhook-timestamp"]) - started) < 60
+
+
+# --- what is answered -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 410, 422, 501, 505])
+def test_a_refusal_for_good_is_rejected_at_once(
+    stack: Stack, deliver: Function, receivers: Receivers, code: int
+) -> None:
+    receivers.add("one", status(code))
+    enqueue(stack, message("one", receivers.url("one")))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("rejected", "one-1", 1)]
+    entry = stack.ledger("one-1")
+    assert entry is not None
+    assert (entry["outcome"], entry["reason"]) == ({"S": "rejected"}, {"S": f"answered {code}"})
+
+
+def test_a_redirect_is_rejected_and_not_followed(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    other = receivers.add("other", status(200))
+    receivers.add("one", status(302, f"Location: {other.url}"))
+    enqueue(stack, message("one", receivers.url("one")))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("rejected", "one-1", 1)]
+    assert receivers.posts("other") == []
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
+def test_a_temporary_refusal_waits_in_the_queue_with_its_attempts_in_the_ledger(
+    stack: Stack, deliver: Function, receivers: Receivers, code: int
+) -> None:
+    receivers.add("one", status(code))
+    enqueue(stack, message("one", receivers.url("one")))
+    faults = Faults(deliver.app.sqs)
+    assert run(stack, deliver) == ["one-1"]
+    assert waits(faults) == [1]
+    assert (left(stack), told(stack)) == (1, [])
+    entry = stack.ledger("one-1")
+    assert entry is not None
+    assert (entry["attempts"], "outcome" in entry) == ({"N": "1"}, False)
+    assert entry["status_code"] == {"N": str(code)}
+
+
+def test_attempts_are_counted_in_the_ledger_and_end_in_rejected(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one")))
+    for _ in range(5):
+        assert run(stack, deliver) == ["one-1"]
+        let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert len(receivers.posts("one")) == 6
+    assert told(stack) == [("rejected", "one-1", 6)]
+    assert left(stack) == 0
+    attempts = [line["attempt"] for line in steps(deliver.lines, "attempted")]
+    assert attempts == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_flaky_receiver_gets_it_in_the_end(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", each_in_turn(status(503), status(429), status(200)))
+    enqueue(stack, message("one", receivers.url("one")))
+    for expected in (["one-1"], ["one-1"], []):
+        assert run(stack, deliver) == expected
+        let_time_pass(stack)
+    assert told(stack) == [("accepted", "one-1", 3)]
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("120", 120),
+        ("3600", 900),
+        ("garbage", 1),
+        ("-1", 1),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 900),
+        (format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True), 1),
+    ],
+)
+def test_retry_after_becomes_the_visibility_timeout(
+    stack: Stack, deliver: Function, receivers: Receivers, header: str, wait: int
+) -> None:
+    receivers.add("one", status(503, f"Retry-After: {header}"))
+    enqueue(stack, message("one", receivers.url("one")))
+    faults = Faults(deliver.app.sqs)
+    run(stack, deliver)
+    assert waits(faults) == [wait]
+
+
+def test_who_cannot_be_reached_is_tried_again_and_then_failed(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    stack.put(participant_item("one", message_endpoint=NOBODY))
+    enqueue(stack, message("one", NOBODY))
+    for _ in range(5):
+        assert run(stack, deliver) == ["one-1"]
+        let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert told(stack) == [("failed", "one-1", 6)]
+    entry = stack.ledger("one-1")
+    assert entry is not None
+    assert (entry["reason"], "status_code" in entry) == ({"S": "connection refused"}, False)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "no URL", "ftp://x/", "http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::"],
+)
+def test_an_endpoint_that_is_no_url_or_not_allowed_is_failed_at_once(
+    stack: Stack, deliver: Function, receivers: Receivers, endpoint: str
+) -> None:
+    stack.put(participant_item("one", message_endpoint=endpoint))
+    receivers.add("two", status(200))
+    enqueue(stack, message("one", endpoint), message("two", receivers.url("two")))
+    assert run(stack, deliver) == []
+    assert sorted(kind for kind, *_ in told(stack)) == ["accepted", "failed"]
+
+
+def test_without_plain_http_it_is_not_allowed(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one")))
+    assert run(stack, start("DeliverNotification", ALLOW_PLAIN_HTTP="false")) == []
+    assert [kind for kind, *_ in told(stack)] == ["failed"]
+    assert receivers.posts("one") == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "rule"),
+    [
+        (status(200), "CallbackSuccess"),
+        (status(400), "CallbackFailure"),
+    ],
+)
+def test_the_rules_bring_an_outcome_to_the_callback_that_it_names_and_to_no_other(
+    stack: Stack, deliver: Function, receivers: Receivers, behaviour: Behaviour, rule: str
+) -> None:
+    receivers.add("one", behaviour)
+    enqueue(stack, message("one", receivers.url("one")))
+    run(stack, deliver)
+    (other,) = {"CallbackSuccess", "CallbackFailure"} - {rule}
+    assert len(told(stack, rule)) == 1
+    assert told(stack, other) == []
+
+
+def test_an_outcome_without_a_callback_is_told_and_starts_none(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(400))
+    quiet = message("one", receivers.url("one"), callback_success=None, callback_error=None)
+    enqueue(stack, about(NotificationType.TRAINING_FINISHED, quiet))
+    run(stack, deliver)
+    assert [kind for kind, *_ in told(stack)] == ["rejected"]
+    assert told(stack, "CallbackSuccess") == told(stack, "CallbackFailure") == []
+
+
+# --- what is over ---------------------------------------------------------------------------------
+
+ROUND_TYPES = {
+    NotificationType.UPDATE_ROUND_START: TrainingState.ONGOING,
+    NotificationType.SWAG_ROUND_START: TrainingState.SWAG_ROUND,
+    NotificationType.MODEL_TEST_ROUND: TrainingState.MODEL_TEST,
+}
+PLACES = [(state, number) for state in TrainingState for number in (2, 3)]
+
+
+@pytest.mark.parametrize("kind", ROUND_TYPES)
+def test_a_round_is_told_only_while_the_training_is_in_it(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
+) -> None:
+    receivers.add("one", status(200))
+    for number, (state, current) in enumerate(PLACES):
+        stack.put(training_item(state=state.value, round=current))
+        enqueue(stack, about(kind, message("one", receivers.url("one"), number)))
+        assert run(stack, deliver) == []
+    right = PLACES.index((ROUND_TYPES[kind], 3))
+    assert told(stack) == [
+        ("accepted" if number == right else "superseded", f"one-{number}", int(number == right))
+        for number in range(len(PLACES))
+    ]
+    assert len(receivers.posts("one")) == 1
+
+
+def test_the_start_is_told_unless_the_training_is_over(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    expected = []
+    for number, (state, current) in enumerate(PLACES):
+        stack.put(training_item(state=state.value, round=current))
+        start = about(NotificationType.TRAINING_START, message("one", receivers.url("one"), number))
+        enqueue(stack, start.model_copy(update={"round": None}))
+        assert run(stack, deliver) == []
+        expected.append("superseded" if state in FINAL_STATES else "accepted")
+    assert [kind for kind, *_ in told(stack)] == expected
+
+
+@pytest.mark.parametrize("kind", [*ROUND_TYPES, NotificationType.TRAINING_START])
+def test_what_starts_is_not_told_if_the_training_is_gone(
+    stack: Stack, deliver: Function, kind: NotificationType
+) -> None:
+    enqueue(stack, about(kind, message("one", NOBODY)))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("superseded", "one-1", 0)]
+
+
+@pytest.mark.parametrize("kind", ROUND_TYPES)
+def test_a_round_is_not_told_to_who_is_no_longer_a_participant(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
+) -> None:
+    stack.put(training_item(state=ROUND_TYPES[kind].value))
+    enqueue(stack, about(kind, message("one", NOBODY)))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("superseded", "one-1", 0)]
+    (line,) = steps(deliver.lines, "concluded")
+    assert line["reason"] == "the receiver is no longer a participant"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        NotificationType.TRAINING_FINISHED,
+        NotificationType.TRAINING_ERROR,
+        NotificationType.CLIENT_REMOVED,
+    ],
+)
+@pytest.mark.parametrize("there", [True, False], ids=["training is there", "training is gone"])
+def test_the_end_and_a_removal_are_told_whatever_has_happened_since(
+    stack: Stack,
+    deliver: Function,
+    receivers: Receivers,
+    kind: NotificationType,
+    there: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Also to who is no participant: to the actor, and to who was removed."""
+    receivers.add("one", status(200))
+    stack.empty()
+    if there:
+        stack.put(training_item(state="ERROR", round=9))
+    enqueue(stack, about(kind, message("one", receivers.url("one"))))
+    assert run(stack, deliver) == []
+    assert [each[0] for each in told(stack)] == ["accepted"]
+
+
+def test_a_notification_about_no_training_is_never_superseded(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one"), training_uuid=None))
+    assert run(stack, deliver) == []
+    assert [kind for kind, *_ in told(stack)] == ["accepted"]
+
+
+def test_what_was_attempted_and_then_superseded_keeps_its_attempts(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one")))
+    run(stack, deliver)
+    let_time_pass(stack)
+    stack.put(training_item(round=4))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("superseded", "one-1", 1)]
+    assert told(stack, "CallbackFailure") == []
+    assert len(receivers.posts("one")) == 1
+
+
+def test_the_state_is_read_in_one_consistent_call_for_the_whole_batch(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    for name in ("one", "two", "three"):
+        receivers.add(name, status(200))
+        enqueue(stack, message(name, receivers.url(name)))
+    faults = Faults(deliver.app.dynamodb)
+    run(stack, deliver)
+    (call,) = faults.calls["BatchGetItem"]
+    assert set(call["RequestItems"]) == {stack.trainings_table, stack.ledger_table}
+    assert all(each["ConsistentRead"] for each in call["RequestItems"].values())
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def test_a_receivers_notifications_are_sent_one_after_the_other(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    start = about(NotificationType.TRAINING_START, message("one", receivers.url("one"), 1))
+    enqueue(stack, start, message("one", receivers.url("one"), 2))
+    assert run(stack, deliver) == []
+    assert [each.kind for each in receivers.posts("one")] == [
+        "TRAINING_START",
+        "UPDATE_ROUND_START",
+    ]
+    assert [each[1] for each in told(stack)] == ["one-1", "one-2"]
+
+
+def test_what_is_behind_one_that_waits_is_held_back_and_given_back_at_once(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", each_in_turn(status(503), status(200), status(200)))
+    start = about(NotificationType.TRAINING_START, message("one", receivers.url("one"), 1))
+    enqueue(stack, start, message("one", receivers.url("one"), 2))
+    faults = Faults(deliver.app.sqs)
+    assert run(stack, deliver) == ["one-1", "one-2"]
+    assert waits(faults) == [1, 0]
+    (held,) = steps(deliver.lines, "held back")
+    assert (held["notification_id"], held["reason"]) == ("one-2", "behind an earlier notification")
+    assert stack.ledger("one-2") is None
+    # The queue keeps what was given back behind the one that waits.
+    assert stack.receive() == {"Records": []}
+    let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert [each.kind for each in receivers.posts("one")] == [
+        "TRAINING_START",
+        "TRAINING_START",
+        "UPDATE_ROUND_START",
+    ]
+
+
+@pytest.mark.parametrize("first", [status(400), status(200)], ids=["rejected", "accepted"])
+def test_what_is_behind_one_that_has_ended_goes_on(
+    stack: Stack, deliver: Function, receivers: Receivers, first: Behaviour
+) -> None:
+    receivers.add("one", each_in_turn(first, status(200)))
+    enqueue(stack, *(message("one", receivers.url("one"), number) for number in (1, 2)))
+    assert run(stack, deliver) == []
+    assert len(receivers.posts("one")) == 2
+
+
+def test_nobody_waits_for_another_receiver(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    """The healthy ones have it while the hanging one is still being waited for."""
+    had_it: list[float] = []
+
+    def healthy(connection: socket, over: Event) -> None:
+        had_it.append(monotonic())
+        status(200)(connection, over)
+
+    receivers.add("hanging", hang())
+    names = [f"healthy{number}" for number in range(4)]
+    enqueue(stack, message("hanging", receivers.url("hanging")))
+    for name in names:
+        receivers.add(name, healthy)
+        enqueue(stack, message(name, receivers.url(name), 1), message(name, receivers.url(name), 2))
+    deliver = start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="2")
+    started = monotonic()
+    assert run(stack, deliver) == ["hanging-1"]
+    took = monotonic() - started
+    assert len(had_it) == 8
+    assert max(had_it) - started < took
+    assert took >= 2
+    (line,) = [
+        each
+        for each in steps(deliver.lines, "attempted")
+        if each["receiver_uuid"] == uuid_of("hanging")
+    ]
+    assert line["reason"] == "timeout"
+    assert sorted(each[0] for each in told(stack)) == ["accepted"] * 8
+
+
+def test_two_copies_of_one_notification_in_a_batch_are_posted_once(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    """As when the stream brings a record again after the queue's five minutes."""
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one")))
+    event = stack.receive()
+    copy = event["Records"][0] | {"messageId": "copy", "receiptHandle": "copy"}
+    event["Records"].append(copy)
+    assert deliver(event) == {"batchItemFailures": []}
+    assert len(receivers.posts("one")) == 1
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def send_raw(stack: Stack, body: str, group: str = "poison") -> None:
+    stack.sqs.send_message(
+        QueueUrl=stack.output("DeliveriesQueueUrl"),
+        MessageBody=body,
+        MessageGroupId=group,
+        MessageDeduplicationId=group,
+    )
+
+
+def changed(**values: Any) -> str:
+    whole = json.loads(delivery().message) | values
+    return json.dumps({key: each for key, each in whole.items() if each != "absent"})
+
+
+POISON: dict[str, tuple[str, str]] = {
+    "no JSON": ("hello", "body"),
+    "a list": ("[]", "body"),
+    "nothing": ("{}", "notification_id"),
+    "a missing field": (changed(content="absent"), "content"),
+    "an unknown field": (changed(extra=1), "extra"),
+    "a wrong type": (changed(round="three"), "round"),
+    "an unknown type": (changed(notification_type="X"), "notification_type"),
+    "no uuid": (changed(receiver={"uuid": "x", "message_endpoint": ""}), "receiver.uuid"),
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_message_that_is_no_delivery_becomes_a_dead_letter_by_name_and_blocks_nobody(
+    stack: Stack, deliver: Function, receivers: Receivers, name: str
+) -> None:
+    body, field = POISON[name]
+    receivers.add("one", status(200))
+    send_raw(stack, body)
+    enqueue(stack, message("one", receivers.url("one")))
+    assert run(stack, deliver) == []
+    assert left(stack) == 0
+    (letter,) = stack.messages(stack.output("DeliveriesDlqUrl"))
+    assert letter["body"] == body
+    reason = letter["messageAttributes"]["reason"]["stringValue"]
+    assert reason.startswith(f"not a delivery: field {field}: ")
+    assert [kind for kind, *_ in told(stack)] == ["accepted"]
+    (line,) = [each for each in deliver.lines if each["level"] == "ERROR"]
+    assert (line["message"], line["reason"]) == ("dead letter", reason)
+
+
+def test_a_poison_message_stays_while_there_is_no_dead_letter_queue(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    send_raw(stack, "{}")
+    enqueue(stack, message("one", receivers.url("one")))
+    faults = Faults(deliver.app.sqs)
+    faults.refuse("SendMessage", "AWS.SimpleQueueService.NonExistentQueue")
+    assert run(stack, deliver) == ["?"]
+    assert waits(faults) == [1]
+    assert [kind for kind, *_ in told(stack)] == ["accepted"]
+
+
+def test_an_empty_event_is_no_error(stack: Stack, deliver: Function) -> None:
+    assert deliver({"Records": []}) == {"batchItemFailures": []}
+
+
+# --- faults ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(stack: Stack, receivers: Receivers) -> Receivers:
+    """Two receivers that accept, each with a message on the queue."""
+    for name in ("one", "two"):
+        receivers.add(name, status(200))
+        enqueue(stack, message(name, receivers.url(name)))
+    return receivers
+
+
+def of_two(entry: Any) -> bool:
+    """Whether an entry of any batch call is about the second receiver's notification."""
+    return "two-1" in json.dumps(entry, default=str) or uuid_of("two") in json.dumps(
+        entry, default=str
+    )
+
+
+def test_keys_that_dynamodb_leaves_out_are_read_again(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    faults = Faults(deliver.app.dynamodb)
+    faults.leave_undone("BatchGetItem", of_two, times=2)
+    assert run(stack, deliver) == []
+    assert sorted(told(stack)) == [("accepted", "one-1", 1), ("accepted", "two-1", 1)]
+    assert len(faults.calls["BatchGetItem"]) == 3
+
+
+def test_if_dynamodb_never_reads_them_all_nothing_is_sent_and_everything_stays(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    Faults(deliver.app.dynamodb).leave_undone("BatchGetItem", of_two)
+    faults = Faults(deliver.app.sqs)
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    assert waits(faults) == [1, 1]
+    assert two.posts("one") == two.posts("two") == []
+    assert left(stack) == 2
+
+
+def test_without_the_tables_nothing_is_sent_and_everything_stays(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    stack.lose_table("LedgerTable")
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    assert two.posts("one") == two.posts("two") == []
+    (line,) = [each for each in deliver.lines if each["level"] == "ERROR"]
+    assert line["message"] == "a batch could not be prepared"
+
+
+def test_without_the_secret_nothing_is_sent_and_everything_stays(
+    stack: Stack, start: Start, two: Receivers
+) -> None:
+    deliver = start("DeliverNotification")
+    secrets = Faults(deliver.app.deliverer.secrets._client)
+    secrets.refuse("GetSecretValue", "AccessDeniedException", times=1)
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    assert two.posts("one") == two.posts("two") == []
+    let_time_pass(stack)
+    assert run(stack, deliver) == []
+
+
+def test_entries_that_the_ledger_leaves_out_are_written_again(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    faults = Faults(deliver.app.dynamodb)
+    faults.leave_undone("BatchWriteItem", of_two, times=2)
+    assert run(stack, deliver) == []
+    assert stack.ledger("two-1") is not None
+    assert sorted(each[1] for each in told(stack)) == ["one-1", "two-1"]
+
+
+def test_what_the_ledger_never_takes_stays_and_is_not_told(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    Faults(deliver.app.dynamodb).leave_undone("BatchWriteItem", of_two)
+    assert run(stack, deliver) == ["two-1"]
+    assert told(stack) == [("accepted", "one-1", 1)]
+    assert stack.ledger("two-1") is None
+    assert left(stack) == 1
+
+
+def test_if_the_ledger_refuses_everything_stays_and_nothing_is_told(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    Faults(deliver.app.dynamodb).refuse("BatchWriteItem", "ThrottlingException")
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    assert told(stack) == []
+    messages = {each["message"] for each in deliver.lines if each["level"] == "ERROR"}
+    assert messages == {"the ledger could not be written"}
+
+
+def test_events_that_the_bus_leaves_out_are_told_again(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    """FailedEntryCount: the call succeeds, and some of its entries don't."""
+    faults = Faults(deliver.app.deliverer.bus._client)
+    faults.leave_undone("PutEvents", of_two, times=2)
+    assert run(stack, deliver) == []
+    assert sorted(each[1] for each in told(stack)) == ["one-1", "two-1"]
+
+
+def test_what_the_bus_never_takes_stays_and_is_told_later_without_another_post(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    faults = Faults(deliver.app.deliverer.bus._client)
+    faults.leave_undone("PutEvents", of_two, times=5)
+    assert run(stack, deliver) == ["two-1"]
+    assert [each[1] for each in told(stack)] == ["one-1"]
+    let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "two-1", 1)]
+    assert len(two.posts("two")) == 1
+
+
+def test_without_the_bus_everything_stays_and_nothing_is_posted_again(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    stack.lose_bus()
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    let_time_pass(stack)
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    assert len(two.posts("one")) == len(two.posts("two")) == 1
+
+
+def test_visibility_that_is_changed_in_part_is_changed_again(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    for name in ("one", "two"):
+        receivers.add(name, status(503, "Retry-After: 60"))
+        enqueue(stack, message(name, receivers.url(name)))
+    faults = Faults(deliver.app.sqs)
+    faults.leave_undone("ChangeMessageVisibilityBatch", lambda entry: entry["Id"] == "1", times=1)
+    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    first, second = faults.calls["ChangeMessageVisibilityBatch"]
+    assert len(first["Entries"]) == 2
+    assert second["Entries"] == [first["Entries"][1]]
+
+
+def test_if_visibility_cannot_be_changed_the_messages_are_still_reported(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    """They come back after the queue's own timeout, and not as if they had been delivered."""
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one")))
+    Faults(deliver.app.sqs).refuse("ChangeMessageVisibilityBatch", "ServiceUnavailable")
+    assert run(stack, deliver) == ["one-1"]
+    assert left(stack) == 1
+
+
+def test_a_message_whose_receipt_is_stale_does_not_keep_the_others(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    for name in ("one", "two"):
+        receivers.add(name, status(503, "Retry-After: 60"))
+        enqueue(stack, message(name, receivers.url(name)))
+    event = stack.receive()
+    event["Records"][0]["receiptHandle"] = "stale"
+    result = deliver(event)
+    assert len(result["batchItemFailures"]) == 2
+    let = [each for each in deliver.lines if each["message"].startswith("messages will come back")]
+    assert len(let) == 1
+
+
+class Raising:
+    """Makes POSTs that all succeed, but for one receiver's: there it breaks."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        del headers, body
+        if url == self._url:
+            raise ZeroDivisionError(f"cannot post to {url}")
+        return Responded(200, None)
+
+
+def test_an_unexpected_error_in_one_attempt_touches_no_other(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    enqueue(stack, message("two", two.url("two"), 2))
+    broken = replace(deliver.app.deliverer, poster=Raising(two.url("two")))
+    event = stack.receive()
+    result = broken.process(event, lambda: 30.0)
+    stack.settle(event, result)
+    assert told(stack) == [("accepted", "one-1", 1)]
+    assert left(stack) == 2
+    (line,) = [each for each in deliver.lines if each["level"] == "ERROR"]
+    assert (line["message"], line["notification_id"]) == (
+        "an attempt ended unexpectedly",
+        "two-1",
+    )
+    # Whatever an exception says, endpoints don't get into the log.
+    assert [each for each in SECRETS if each in deliver.text] == []
+
+
+def test_a_message_in_trouble_for_hours_becomes_a_dead_letter_with_the_reason(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    broken = replace(deliver.app.deliverer, poster=Raising(two.url("two")))
+    event = stack.receive()
+    for record in event["Records"]:
+        record["attributes"]["ApproximateReceiveCount"] = str(MAX_TROUBLED_RECEIVES)
+    result = broken.process(event, lambda: 30.0)
+    assert result == {"batchItemFailures": []}
+    (letter,) = stack.messages(stack.output("DeliveriesDlqUrl"))
+    assert json.loads(letter["body"])["notification_id"] == "two-1"
+    assert letter["messageAttributes"]["reason"]["stringValue"] == (
+        "unexpected ZeroDivisionError, after 100 receives"
+    )
+
+
+def test_a_message_that_was_received_often_but_is_in_no_trouble_is_no_dead_letter(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    """Held back behind others again and again, it is not to blame."""
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one")))
+    event = stack.receive()
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "200"
+    assert len(deliver(event)["batchItemFailures"]) == 1
+    assert stack.messages(stack.output("DeliveriesDlqUrl")) == []
+
+
+# --- repeats and time -----------------------------------------------------------------------------
+
+
+def test_a_repeat_of_what_has_ended_is_told_again_but_not_posted(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    for _ in range(2):
+        enqueue(stack, message("one", receivers.url("one")))
+        assert run(stack, deliver) == []
+    assert len(receivers.posts("one")) == 1
+    assert told(stack) == [("accepted", "one-1", 1)] * 2
+
+
+def test_without_time_for_an_attempt_messages_are_given_back_at_once(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    faults = Faults(deliver.app.sqs)
+    assert sorted(run(stack, deliver, remaining_seconds=9.9)) == ["one-1", "two-1"]
+    assert waits(faults) == [0, 0]
+    assert {line["reason"] for line in steps(deliver.lines, "held back")} == {"no time left"}
+    assert two.posts("one") == two.posts("two") == []
+    assert run(stack, deliver, remaining_seconds=10) == []
+
+
+def test_what_has_ended_needs_no_time(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    enqueue(stack, message("one", NOBODY))
+    assert run(stack, deliver, remaining_seconds=1) == []
+    assert [kind for kind, *_ in told(stack)] == ["superseded"]
+
+
+# --- log and metrics ------------------------------------------------------------------------------
+
+
+def test_the_log_tells_the_story_of_each_notification_and_nothing_secret(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    receivers.add("two", status(400))
+    for name in ("one", "two"):
+        enqueue(stack, message(name, receivers.url(name)))
+    stack.put(participant_item("three", message_endpoint=NOBODY))
+    enqueue(stack, message("three", NOBODY))
+    send_raw(stack, changed(extra=1))
+    run(stack, deliver)
+    story = [
+        (line["notification_id"], line["step"], line.get("outcome"), line.get("status_code"))
+        for line in steps(deliver.lines)
+    ]
+    assert sorted(story, key=lambda each: (each[0], each[1])) == [
+        ("one-1", "attempted", None, 200),
+        ("one-1", "concluded", "accepted", 200),
+        ("three-1", "attempted", None, None),
+        ("two-1", "attempted", None, 400),
+        ("two-1", "concluded", "rejected", 400),
+    ]
+    assert [each for each in SECRETS if each in deliver.text] == []
+    master = stack.secrets.get_secret_value(SecretId=stack.output("SigningSecretArn"))
+    assert master["SecretString"] not in deliver.text
+
+
+def test_the_metrics_count_attempts_and_outcomes(
+    stack: Stack, deliver: Function, receivers: Receivers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receivers.add("one", status(200))
+    receivers.add("two", status(400))
+    for name in ("one", "two"):
+        enqueue(stack, message(name, receivers.url(name)))
+    capsys.readouterr()
+    run(stack, deliver)
+    (line,) = parse_lines(capsys.readouterr().out)
+    metrics = check_metrics(line)
+    assert line["notification_type"] == "UPDATE_ROUND_START"
+    counts = {name: metrics[name] for name in ("Attempts", "Accepted", "Rejected")}
+    assert counts == {"Attempts": [2], "Accepted": [1], "Rejected": [1]}
+    assert len(metrics["DeliveryLatency"]) == len(metrics["TimeToOutcome"]) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_answered_every_message_ends_or_stays(
+    stack: Stack, deliver: Function, receivers: Receivers, seed: int
+) -> None:
+    """Nothing is dropped: deleted exactly if it has ended, in the queue exactly if it has not."""
+    chosen = random.Random(seed)  # noqa: S311 - no secret
+    behaviours: list[Callable[[], Behaviour]] = [
+        lambda: status(200),
+        lambda: status(400),
+        lambda: status(503),
+    ]
+    names = [f"r{number}" for number in range(5)]
+    for name in names:
+        receivers.add(name, chosen.choice(behaviours)())
+        enqueue(stack, *(message(name, receivers.url(name), number) for number in (1, 2)))
+    event: Record = stack.receive()
+    stays = {each["itemIdentifier"] for each in deliver(event)["batchItemFailures"]}
+    ended = {each[1] for each in told(stack)}
+    for record in event["Records"]:
+        notification_id = json.loads(record["body"])["notification_id"]
+        assert (record["messageId"] in stays) is (notification_id not in ended)
