@@ -194,4 +194,9 @@ def _unsigned(role: Role, master_secret: str) -> Iterator[str]:
 
 
 def _same(text: str, found: object, wanted: object) -> Check:
-    return Check(text) if found == wanted else Check(text, f"{found!r}, not {wanted!r}")
+    if found == wanted:
+        return Check(text)
+    if isinstance(found, dict) and isinstance(wanted, dict):  # the same keys
+        wanted = {key: value for key, value in wanted.items() if found[key] != value}
+        found = {key: found[key] for key in wanted}
+    return Check(text, f"{found!r}, not {wanted!r}")

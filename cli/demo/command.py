@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 from cli.demo.cast import Production, cast
 from cli.demo.checks import Check, Evidence, checks
@@ -28,7 +29,7 @@ def demo() -> None:
     began = time.time()
     with _stack(console) as stack, cast() as (quorum, strict):
         seen = _play(console, Record(stack), quorum, strict)
-    failed = _summary(console, list(checks(seen)))
+        failed = _summary(console, list(checks(seen)))
     console.print(f"[dim]{time.time() - began:.0f} s in all[/]", highlight=False)
     sys.exit(1 if failed else 0)
 
@@ -75,11 +76,10 @@ def _summary(console: Console, done: list[Check]) -> int:
     """Print what was checked; return how much of it doesn't hold."""
     console.print("\nWhat was checked", style="bold")
     for check in done:
-        mark = "[green]✓[/]" if check.holds else "[red]✗[/]"
-        console.print(mark, end=" ")
-        console.print(check.text, markup=False, highlight=False)
+        line = Text("✓ " if check.holds else "✗ ", style="green" if check.holds else "red")
+        console.print(line.append(check.text, style="default"), soft_wrap=True)
         if not check.holds:
-            console.print(f"  found: {check.found}", style="red", markup=False, highlight=False)
+            console.print(Text(f"  found: {check.found}", style="red"), soft_wrap=True)
     failed = sum(not check.holds for check in done)
     verdict = f"{failed} of {len(done)} differ" if failed else f"All {len(done)} as they should be"
     console.print(verdict, style="bold red" if failed else "bold green", highlight=False)

@@ -10,8 +10,8 @@ from cli.demo.record import Record, accepted
 from cli.demo.view import View
 from shared.trainings import TrainingState
 
-PATIENCE_SECONDS = 100.0
-"""For one step: the unreachable are tried for about 30 s, and a cold emulator takes its time."""
+PATIENCE_SECONDS = 150.0
+"""For one step: the unreachable are tried for up to 40 s, and much longer on a busy machine."""
 
 _POLL_SECONDS = 0.2
 

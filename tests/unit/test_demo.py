@@ -1,0 +1,181 @@
+"""The demo's checks notice what differs: each test spoils one thing of a run as it should be."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from cli.demo.cast import FAILURES, QUORUM, Production, Role
+from cli.demo.checks import WHOLE, Evidence, checks
+from cli.demo.record import Entry
+from cli.demo.story import ERROR, FINISHED, REMOVED, ROUND_0, ROUND_1, START
+from cli.participants import Behaviour, Participant, Request, always, flaky, rejecting
+from shared.signing import receiver_secret, signature_headers
+from shared.trainings import Receiver, Training, TrainingOptions, TrainingState
+from tests.unit.test_participants import request
+
+MASTER = "the master secret"
+
+
+def role(name: str, behaviour: Behaviour | None = None, *, down: bool = False) -> Role:
+    uuid = str(uuid4())
+    somebody = Participant(name, uuid, f"http://127.0.0.1:1/{uuid}", behaviour or always())
+    return Role(somebody, "", down=down)
+
+
+def tell(somebody: Role, labels: Sequence[str], *, attempts: int = 1, master: str = MASTER) -> None:
+    for label in labels:
+        bare = request(label)
+        headers = signature_headers(
+            [receiver_secret(master, somebody.participant.uuid)],
+            str(uuid4()),
+            datetime.now(UTC),
+            bare.body.decode(),
+        )
+        for _ in range(attempts):
+            somebody.participant.receive(Request(time.time(), "/", headers, bare.body))
+
+
+def entry(production: Production, somebody: Role, kind: str, outcome: str | None) -> Entry:
+    return Entry(
+        training_uuid=production.training_uuid,
+        receiver_uuid=somebody.participant.uuid,
+        kind=kind,
+        attempts=4,
+        outcome=outcome,
+        reason="connection refused",
+    )
+
+
+def training(production: Production, state: TrainingState, round_number: int) -> Training:
+    return Training(
+        training_uuid=production.training_uuid,
+        state=state,
+        round=round_number,
+        model_uuid=str(uuid4()),
+        actor=Receiver(uuid=str(uuid4()), message_endpoint="http://127.0.0.1:1/"),
+        options=production.options,
+    )
+
+
+def uuids(roles: Sequence[Role]) -> set[str]:
+    return {each.participant.uuid for each in roles}
+
+
+@pytest.fixture
+def seen() -> Evidence:
+    """What both trainings leave behind when all went well."""
+    quorum = Production(
+        title="quorum",
+        options=QUORUM,
+        actor=role("actor"),
+        roles=[
+            role("healthy 1"),
+            role("slow"),
+            role("flaky", flaky(FAILURES)),
+            role("rejecting", rejecting(1)),
+            role("late"),
+            role("down", down=True),
+        ],
+    )
+    strict = Production(
+        title="strict",
+        options=TrainingOptions(),
+        actor=role("actor"),
+        roles=[role("survivor 1"), role("down", down=True)],
+    )
+    for name in ("healthy 1", "slow"):
+        tell(quorum.role(name), WHOLE)
+    tell(quorum.role("flaky"), WHOLE, attempts=FAILURES + 1)
+    tell(quorum.role("rejecting"), [START, ROUND_0, ROUND_1, REMOVED])
+    tell(quorum.role("late"), [START, *WHOLE[2:]])
+    tell(quorum.actor, [FINISHED])
+    tell(strict.role("survivor 1"), [START, ROUND_0, ERROR])
+    tell(strict.actor, [ERROR])
+    lasting = [each for each in quorum.roles if each.name not in {"rejecting", "down"}]
+    return Evidence(
+        quorum=quorum,
+        strict=strict,
+        quorum_training=training(quorum, TrainingState.COMPLETED, 1),
+        strict_training=training(strict, TrainingState.ERROR, 0).model_copy(
+            update={"error": {"receiver_uuid": strict.role("down").participant.uuid}}
+        ),
+        quorum_participants=uuids(lasting),
+        strict_participants=uuids(strict.roles),
+        ledger=[
+            *(
+                entry(quorum, quorum.role("down"), kind, "failed")
+                for kind in ("TRAINING_START", "UPDATE_ROUND_START", "CLIENT_REMOVED")
+            ),
+            *(
+                entry(strict, strict.role("down"), kind, "failed")
+                for kind in ("TRAINING_START", "UPDATE_ROUND_START", "TRAINING_ERROR")
+            ),
+        ],
+        master_secret=MASTER,
+        waiting=0,
+        new_dead_letters=0,
+        missed=[],
+    )
+
+
+def failed(seen: Evidence) -> list[str]:
+    return [check.text for check in checks(seen) if not check.holds]
+
+
+def test_all_hold_when_all_is_well(seen: Evidence) -> None:
+    assert failed(seen) == []
+
+
+@pytest.mark.parametrize("name", ["healthy 1", "slow", "flaky", "rejecting", "late"])
+def test_a_notification_too_many_is_noticed(seen: Evidence, name: str) -> None:
+    tell(seen.quorum.role(name), [FINISHED], attempts=FAILURES + 1 if name == "flaky" else 1)
+
+    [text] = failed(seen)
+    assert name.split(maxsplit=1)[0] in text
+
+
+@pytest.mark.parametrize("name", ["healthy 1", "late", "rejecting"])
+def test_a_repeated_post_is_noticed(seen: Evidence, name: str) -> None:
+    somebody = seen.quorum.role(name).participant
+    somebody.receive(somebody.requests[-1])
+
+    [text] = failed(seen)
+    assert name.split(maxsplit=1)[0] in text
+
+
+def test_a_signature_with_another_secret_is_noticed(seen: Evidence) -> None:
+    [text] = failed(replace(seen, master_secret="another"))
+    assert "signed" in text
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "named"),
+    [
+        ({"waiting": 1}, "nothing is left"),
+        ({"new_dead_letters": 1}, "nothing is left"),
+        ({"missed": ["the end"]}, "in time: the end"),
+        ({"quorum_participants": set()}, "the table: COMPLETED"),
+        ({"strict_participants": set()}, "the table says ERROR"),
+    ],
+)
+def test_what_differs_is_named(seen: Evidence, spoiled: dict[str, object], named: str) -> None:
+    [text] = failed(replace(seen, **spoiled))  # type: ignore[arg-type]  # fields of all types
+    assert named in text
+
+
+def test_a_notification_without_an_outcome_is_noticed(seen: Evidence) -> None:
+    opened = entry(seen.quorum, seen.quorum.role("late"), "TRAINING_START", None)
+
+    [text] = failed(replace(seen, ledger=[*seen.ledger, opened]))
+    assert "outcome" in text
+
+
+def test_an_unreachable_one_that_stays_is_noticed(seen: Evidence) -> None:
+    down = seen.quorum.role("down").participant.uuid
+
+    [text] = failed(replace(seen, quorum_participants=seen.quorum_participants | {down}))
+    assert "the table: COMPLETED" in text
