@@ -97,8 +97,13 @@ class Client:
         if operation == "transact_write_items" and "ClientRequestToken" not in request:
             # boto3 makes up a token, and keeps it when it tries again.
             self._tokens += 1
-            request["ClientRequestToken"] = f"{id(process)}-{self._tokens}"
-        fault = self._faults.at(Occasion.CALL, kernel.now - kernel.start, self._name)
+            request["ClientRequestToken"] = f"{process.number}-{self._tokens}"
+        fault = self._faults.at(
+            Occasion.CALL,
+            kernel.now - kernel.start,
+            where=(process.name, operation),
+            service=self._name,
+        )
         if fault is None:
             answer = self._effect(operation, request)
             kernel.sleep(self._latency.of_call())

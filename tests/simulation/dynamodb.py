@@ -507,4 +507,5 @@ def _returned(
         return {}
     if wanted.startswith("ALL"):
         return {"Attributes": expressions.clone(item)}
-    return {"Attributes": expressions.projected(item, paths)}
+    changed = expressions.projected(item, paths)
+    return {"Attributes": changed} if changed else {}

@@ -509,8 +509,6 @@ def _write(item: Item, path: Path, value: Value | None) -> None:
     parent = read(item, path[:-1])
     last = path[-1]
     if parent is None or ("L" if isinstance(last, int) else "M") not in parent:
-        if value is None:
-            return
         raise ExpressionError("the document path provided is invalid for update")
     if isinstance(last, str):
         _put(parent["M"], last, value)

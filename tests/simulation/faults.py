@@ -69,12 +69,14 @@ class Fault(NamedTuple):
     Attributes:
         number: it strikes at this occasion of its kind, counted from 0.
         detail: chooses among variants: how long, which part of a batch, which error.
+        where: only occasions there are counted: a function's or a call's name; "" counts all.
     """
 
     occasion: Occasion
     number: int
     kind: Kind
     detail: int = 0
+    where: str = ""
 
     def pick[T](self, options: Sequence[T]) -> T:
         return options[self.detail % len(options)]
@@ -116,17 +118,21 @@ class Faults:
         storms: Sequence[Storm] = (),
         outages: Sequence[Outage] = (),
     ) -> None:
-        self._plan = {(fault.occasion, fault.number): fault for fault in plan}
+        self._plan = {(fault.occasion, fault.where, fault.number): fault for fault in plan}
         self._storms = [(storm, random.Random(storm.seed)) for storm in storms]  # noqa: S311
         self._outages = outages
-        self._counts: Counter[Occasion] = Counter()
+        self._counts: Counter[tuple[Occasion, str]] = Counter()
         self.struck: list[Fault] = []
 
-    def at(self, occasion: Occasion, elapsed: float, service: str = "") -> Fault | None:
+    def at(
+        self, occasion: Occasion, elapsed: float, *, where: Sequence[str] = (), service: str = ""
+    ) -> Fault | None:
         """The fault that strikes at this occasion, if one does."""
-        number = self._counts[occasion]
-        self._counts[occasion] += 1
-        fault = self._plan.get((occasion, number))
+        number = self._counts[occasion, ""]
+        fault = None
+        for place in ("", *where):
+            fault = fault or self._plan.get((occasion, place, self._counts[occasion, place]))
+            self._counts[occasion, place] += 1
         for storm, chance in self._storms:
             struck = chance.random() < storm.rate
             kind, detail = chance.choice(KINDS[occasion]), chance.randrange(1000)

@@ -45,6 +45,7 @@ class Kernel:
         self.start = start
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
+        self.processes = 0
         self.hub = getcurrent()
         self._broken: BaseException | None = None
         self.current: "Task | None" = None
@@ -138,11 +139,13 @@ class Kernel:
 class Process:
     """An operating system process: its tasks (threads) die together."""
 
-    __slots__ = ("alive", "kernel", "name", "tasks")
+    __slots__ = ("alive", "kernel", "name", "number", "tasks")
 
     def __init__(self, kernel: Kernel, name: str) -> None:
         self.kernel = kernel
         self.name = name
+        kernel.processes += 1
+        self.number = kernel.processes
         self.alive = True
         self.tasks: "dict[Task, None]" = {}
 

@@ -110,7 +110,9 @@ class Function:
             len(self.invocations), self.name, kernel.now, kernel.now + self.timeout
         )
         self.invocations.append(invocation)
-        fault = self.faults.at(Occasion.INVOKE, kernel.now - kernel.start)
+        fault = self.faults.at(
+            Occasion.INVOKE, kernel.now - kernel.start, where=(self.name,)
+        )
         if fault is not None and fault.kind is Kind.THROTTLED:
             self._finish(invocation, End.THROTTLED, done)
             return invocation

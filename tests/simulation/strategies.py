@@ -1,5 +1,7 @@
 """What Hypothesis chooses: the trainings, what happens to them, how receivers answer, the faults."""
 
+from dataclasses import dataclass
+
 from hypothesis import strategies as st
 
 from tests.simulation.faults import KINDS, Fault, Occasion, Outage
@@ -41,17 +43,6 @@ behaviours = st.one_of(
     st.sampled_from((DEAD, SILENT, SLOW, FLAKY, FORBIDDEN, rejecting(), rejecting(first=2))),
     st.builds(Behaviour, st.lists(replies, min_size=1, max_size=8).map(tuple)),
 )
-plans = st.builds(
-    Plan,
-    participants=st.lists(behaviours, min_size=1, max_size=5).map(tuple),
-    policy=st.sampled_from((None, "strict", "quorum")),
-    min_participants=st.sampled_from((None, 0, 1, 2, 3)),
-    required=st.sampled_from(((), (0,), (0, 1))),
-    joined_at=st.booleans(),
-    last_update=st.booleans(),
-    actor=behaviours,
-    actor_takes_part=st.booleans(),
-)
 PAUSES = (0.0, 0.05, 0.3, 1.0, 5.0, 20.0, 60.0, 290.0, 400.0, 4000.0)
 ACTIONS = (
     *(Action.NEXT_ROUND, Action.NEXT_ROUND, Action.JOIN, Action.JOIN, Action.LEAVE, Action.LEAVE),
@@ -59,26 +50,81 @@ ACTIONS = (
     *(Action.START, Action.TOUCH, Action.EXPIRE, Action.MOVE, Action.DELETE, Action.BREAK),
     *(Action.MEND, Action.BREAK_PARTICIPANT, Action.ROTATE),
 )
-steps = st.lists(
-    st.builds(
-        Step,
-        after=st.sampled_from(PAUSES),
-        action=st.sampled_from(ACTIONS),
-        training=st.integers(0, 1),
-        participant=st.integers(0, 4),
-    ),
-    max_size=10,
+FUNCTIONS = ("BuildNotifications", "DeliverNotification", "CallbackFailure")
+CALLS = (
+    "batch_get_item",
+    "batch_write_item",
+    "change_message_visibility_batch",
+    "get_item",
+    "put_events",
+    "query",
+    "send_message_batch",
+    "transact_write_items",
+    "update_item",
 )
 
 
+@dataclass(frozen=True)
+class Focus:
+    """Where a search looks closer: what it chooses from."""
+
+    behaviours: st.SearchStrategy[Behaviour] = behaviours
+    actions: tuple[Action, ...] = ACTIONS
+    pauses: tuple[float, ...] = PAUSES
+    occasions: tuple[Occasion, ...] = (*Occasion, Occasion.CALL, Occasion.CALL, Occasion.POST)
+    places: tuple[str, ...] = ("", *FUNCTIONS, *CALLS)
+    policies: tuple[str | None, ...] = (None, "strict", "quorum")
+    outages: bool = True
+
+
+EVERYTHING = Focus()
+FAILURES = Focus(
+    behaviours=st.sampled_from((HEALTHY, DEAD, rejecting(), rejecting(first=1), rejecting(503))),
+    actions=(Action.NEXT_ROUND, Action.SWAG, Action.JOIN, Action.JOIN, Action.LEAVE, Action.RESUME),
+    pauses=(0.0, 0.05, 0.1, 0.3, 1.0, 20.0, 60.0, 400.0),
+    occasions=(Occasion.EVENT, Occasion.EVENT, Occasion.CALL, Occasion.INVOKE),
+    places=("CallbackFailure", "update_item", "transact_write_items"),
+    policies=("strict", "quorum", "quorum"),
+    outages=False,
+)
+"""Rejecting and unreachable receivers, events that come twice and late, callbacks that die."""
+
+CHANGES = Focus(
+    behaviours=st.sampled_from((HEALTHY, HEALTHY, SLOW, FLAKY)),
+    actions=(Action.NEXT_ROUND, Action.JOIN, Action.LEAVE, Action.LEAVE, Action.FINISH, Action.MOVE),
+    pauses=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0),
+    occasions=(Occasion.CALL, Occasion.INVOKE, Occasion.CHECKPOINT),
+    places=("BuildNotifications", "query", "send_message_batch", "get_item"),
+    outages=False,
+)
+"""Many changes in a short time, and a builder that is in trouble."""
+
+REPEATS = Focus(
+    behaviours=st.sampled_from((HEALTHY, SLOW, FLAKY, DEAD, SILENT)),
+    actions=(Action.NEXT_ROUND, Action.JOIN, Action.FINISH, Action.TOUCH),
+    pauses=(0.0, 1.0, 60.0, 290.0, 400.0),
+    occasions=(Occasion.CHECKPOINT, Occasion.DELETE, Occasion.CALL, Occasion.POST, Occasion.INVOKE),
+    places=("DeliverNotification", "batch_write_item", "put_events", "batch_get_item"),
+)
+"""Deliveries that come again, within the queue's five minutes and after them."""
+
+
 @st.composite
-def _faults(draw: st.DrawFn) -> Fault:
-    occasion = draw(st.sampled_from((*Occasion, Occasion.CALL, Occasion.CALL, Occasion.POST)))
+def _faults(draw: st.DrawFn, focus: Focus) -> Fault:
+    occasion = draw(st.sampled_from(focus.occasions))
+    places = focus.places
+    if occasion is Occasion.INVOKE:
+        places = tuple(place for place in places if place in {"", *FUNCTIONS}) or ("",)
+    elif occasion is not Occasion.CALL:
+        places = ("",)
+    where = draw(st.sampled_from(places))
+    most = 60 if occasion is Occasion.CALL and not where else 15
     return Fault(
         occasion,
-        number=draw(st.integers(0, 60 if occasion is Occasion.CALL else 20)),
+        number=draw(st.integers(0, most)),
         kind=draw(st.sampled_from(KINDS[occasion])),
         detail=draw(st.integers(0, 255)),
+        where=where,
     )
 
 
@@ -91,15 +137,38 @@ outages = st.builds(
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, *, faults: bool = True, lanes: int | None = None) -> Scenario:
+def _plans(draw: st.DrawFn, focus: Focus) -> Plan:
+    return Plan(
+        participants=tuple(draw(st.lists(focus.behaviours, min_size=1, max_size=5))),
+        policy=draw(st.sampled_from(focus.policies)),
+        min_participants=draw(st.sampled_from((None, 0, 1, 2, 3))),
+        required=draw(st.sampled_from(((), (), (0,), (0, 1)))),
+        joined_at=draw(st.booleans()),
+        last_update=draw(st.booleans()),
+        actor=draw(focus.behaviours),
+        actor_takes_part=draw(st.booleans()),
+    )
+
+
+@st.composite
+def scenarios(
+    draw: st.DrawFn, focus: Focus = EVERYTHING, *, faults: bool = True, lanes: int | None = None
+) -> Scenario:
     """A run; it begins with the start of its trainings, as most do."""
-    chosen = draw(st.lists(plans, min_size=1, max_size=2))
+    chosen = draw(st.lists(_plans(focus), min_size=1, max_size=2))
     begin = [Step(0.5, Action.START, number) for number in range(len(chosen))]
+    step = st.builds(
+        Step,
+        after=st.sampled_from(focus.pauses),
+        action=st.sampled_from(focus.actions),
+        training=st.integers(0, len(chosen) - 1),
+        participant=st.integers(0, 4),
+    )
     return Scenario(
         plans=tuple(chosen),
-        steps=(*begin, *draw(steps)),
-        faults=tuple(draw(st.lists(_faults(), max_size=8))) if faults else (),
-        outages=tuple(draw(st.lists(outages, max_size=1))) if faults else (),
+        steps=(*begin, *draw(st.lists(step, max_size=10))),
+        faults=tuple(draw(st.lists(_faults(focus), max_size=8))) if faults else (),
+        outages=tuple(draw(st.lists(outages, max_size=1))) if faults and focus.outages else (),
         seed=draw(st.integers(0, 1000)),
         shards=draw(st.sampled_from((1, 3))),
         parallelization_factor=lanes,
