@@ -16,6 +16,9 @@ from cli.participants import Answer
 
 _LEDGER_SECONDS = 1.0
 _REDRAWS_PER_SECOND = 8
+# Wide enough from the beginning, so that nothing moves.
+_NAME_WIDTH = 10
+_CELL_WIDTH = 9
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 # Column -> the labels that are shown in it.
@@ -117,7 +120,7 @@ class LiveTable:
         if now - self._looked >= _LEDGER_SECONDS:
             self._looked = now
             self._entries = self._record.ledger(self._productions)
-        self._live.update(self._draw())
+        self._live.update(self._draw(), refresh=True)
 
     def _draw(self) -> Group:
         elapsed = time.time() - self._began
@@ -129,11 +132,15 @@ class LiveTable:
 
     def _table(self, production: Production) -> Table:
         table = Table(
-            title=production.title, title_justify="left", title_style="bold", pad_edge=False
+            title=production.title,
+            title_justify="left",
+            title_style="bold",
+            box=None,  # so that both tables fit on a small terminal
+            padding=(0, 1, 0, 0),
         )
-        table.add_column("", no_wrap=True)
+        table.add_column("", no_wrap=True, min_width=_NAME_WIDTH)
         for column in _COLUMNS:
-            table.add_column(column, no_wrap=True)
+            table.add_column(column, no_wrap=True, min_width=_CELL_WIDTH)
         for role in production.told:
             cells = self._down(production, role) if role.down else _answers(role)
             table.add_row(role.name, *(cells.get(column, Text()) for column in _COLUMNS))
