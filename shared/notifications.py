@@ -14,6 +14,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict
 
 from shared.deliveries import Delivery, DeliveryReceiver, notification_id, start_id
+from shared.guard import MAX_URL_LENGTH
 from shared.notification_type import NotificationType
 from shared.queue import DeliveryQueue, queue_from_environment
 from shared.trainings import Participant, Receiver, Training, Uuid, same_uuid
@@ -176,7 +177,10 @@ class Notification[TBody: Body]:
                 notification_type=self.type,
                 training_uuid=self._training(),
                 receiver=DeliveryReceiver(
-                    uuid=receiver.uuid, message_endpoint=receiver.message_endpoint
+                    uuid=receiver.uuid,
+                    # A longer one is refused by the guard in any case; cut, it is so too, and ten
+                    # of them fit into one SendMessageBatch.
+                    message_endpoint=receiver.message_endpoint[: MAX_URL_LENGTH + 1],
                 ),
                 round=self.round,
                 content=self.serialize(receiver),

@@ -18,9 +18,6 @@ from shared.validation import first_error
 TRAINING_ENTITY = "TRAINING"
 PARTICIPANT_PREFIX = "PARTICIPANT#"
 
-MAX_ENDPOINT_LENGTH = 2048
-"""Longer URLs are not portable, and ten of them must fit into one SendMessageBatch."""
-
 type Item = Mapping[str, Mapping[str, Any]]
 """An item as DynamoDB's API and its streams show it: a type descriptor around each value."""
 
@@ -106,7 +103,7 @@ class Receiver(_Model):
     """
 
     uuid: Uuid
-    message_endpoint: Annotated[str, Field(max_length=MAX_ENDPOINT_LENGTH)]
+    message_endpoint: str
 
 
 class Participant(Receiver):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.guard import MAX_URL_LENGTH
 from shared.repository import TrainingRepository
 from shared.table import TrainingTable
 from shared.trainings import TrainingState
@@ -410,7 +411,6 @@ BAD_PARTICIPANTS: dict[str, tuple[dict[str, Any], str]] = {
     "no endpoint": ({"message_endpoint": None}, "message_endpoint"),
     "endpoint of a wrong type": ({"message_endpoint": 7}, "message_endpoint"),
     "endpoint in binary": ({"message_endpoint": b"https://one"}, "message_endpoint"),
-    "endpoint too long": ({"message_endpoint": "x" * 3000}, "message_endpoint"),
     "key without a uuid": ({"entity": "PARTICIPANT#one"}, "entity"),
     "uuid with a space": ({"entity": "PARTICIPANT# " + "1" * 31}, "entity"),
     "model that is no uuid": ({"model_uuid": "mine"}, "model_uuid"),
@@ -468,6 +468,23 @@ def test_an_endpoint_that_is_a_string_but_no_url_is_for_the_delivery_to_find_out
     assert failures(build(stack.changes())) == []
     found = {each["receiver"]["uuid"]: each["receiver"] for each in stack.delivered()}
     assert found[uuid_of("three")]["message_endpoint"] == endpoint
+    assert dead_letters(stack) == []
+
+
+def test_an_endpoint_too_long_for_a_message_is_cut_and_still_too_long_for_the_guard(
+    stack: Stack, running: TrainingRepository, build: Function
+) -> None:
+    long = "https://one.example/" + "\u2603" * 100_000
+    numbers = range(10, 22)
+    stack.put(*(participant_item(f"p{each}", message_endpoint=long) for each in numbers))
+    stack.changes()
+    running.next_round(TRAINING_UUID)
+    assert failures(build(stack.changes())) == []
+    found = {each["receiver"]["uuid"]: each["receiver"] for each in stack.delivered()}
+    for each in numbers:
+        endpoint = found[uuid_of(f"p{each}")]["message_endpoint"]
+        assert len(endpoint) == MAX_URL_LENGTH + 1
+        assert long.startswith(endpoint)
     assert dead_letters(stack) == []
 
 
