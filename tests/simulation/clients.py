@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
@@ -38,8 +38,27 @@ _CONFLICTS = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputEx
 _ENDPOINT = "https://simulated.eu-central-1.amazonaws.com/"
 
 
-class Service(Protocol):
-    """A stand-in: its calls are methods with boto3's names."""
+class Tampering:
+    """Does nothing. A test that wants a bug in the code under test puts it in here.
+
+    What a handler forgets shows at its edge: an answer that it does not look at might as well be
+    another one, a condition that it does not set is one that is taken off.
+    """
+
+    def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The call as the service gets it."""
+        del operation
+        return request
+
+    def answer(self, operation: str, answer: Any) -> Any:
+        """The answer as the function gets it."""
+        del operation
+        return answer
+
+    def result(self, function: str, result: Any) -> Any:
+        """What the handler returns, as Lambda gets it."""
+        del function
+        return result
 
 
 class Latency:
@@ -71,6 +90,7 @@ class Client:
         running: Callable[[], Invocation],
         name: str,
         service: Any,
+        tampering: Tampering,
     ) -> None:
         self._kernel = kernel
         self._faults = faults
@@ -79,6 +99,7 @@ class Client:
         self._running = running
         self._name = name
         self._service = service
+        self._tampering = tampering
         self._tokens = 0
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
@@ -118,8 +139,10 @@ class Client:
         if isinstance(service, DynamoDB):
             service.by = self._process.name
             service.lag = self._latency.lag()
+        request = self._tampering.request(operation, request)
         try:
-            return getattr(service, operation)(**request)
+            answer = getattr(service, operation)(**request)
+            return self._tampering.answer(operation, answer)
         except Exception as error:  # noqa: BLE001 - ClientError; raised where it is answered
             return error
 
@@ -143,13 +166,13 @@ class Client:
                 kernel.sleep(self._latency.of_call())
                 raise self._refusal(operation, request, fault)
             case Kind.UNREACHABLE:
-                kernel.sleep(fault.pick((0.01, 2.0, 8.0)))
+                kernel.sleep(fault.pick((0.01, 1.0, 4.0)))
                 if fault.detail % 2:
                     raise ConnectTimeoutError(endpoint_url=_ENDPOINT)
                 raise EndpointConnectionError(endpoint_url=_ENDPOINT)
             case Kind.LOST:
                 self._effect(operation, request)
-                kernel.sleep(fault.pick((0.1, 5.0, 60.0)))
+                kernel.sleep(fault.pick((0.1, 4.0, 14.0)))
                 raise ReadTimeoutError(endpoint_url=_ENDPOINT)
             case Kind.LATE:
                 kernel.after(fault.pick((0.5, 3.0)), lambda: self._effect(operation, request))
@@ -157,7 +180,7 @@ class Client:
                 raise ReadTimeoutError(endpoint_url=_ENDPOINT)
             case Kind.TWICE:
                 self._effect(operation, request)
-                kernel.sleep(fault.pick((0.1, 2.0)))
+                kernel.sleep(fault.pick((0.1, 4.2, 9.0)))
                 return self._answer(self._effect(operation, request))
             case Kind.PARTIAL | Kind.DOUBTFUL:
                 service = self._service
@@ -173,7 +196,7 @@ class Client:
                 return self._answer(answer)
             case Kind.SLOW:
                 answer = self._effect(operation, request)
-                kernel.sleep(fault.pick((1.0, 6.0, 12.0, 26.0)))
+                kernel.sleep(fault.pick((0.5, 3.9, 12.0, 14.0)))
                 return self._answer(answer)
             case _:
                 raise NotModelledError(f"{kind} at a call")

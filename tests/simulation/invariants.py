@@ -230,11 +230,14 @@ def _of_training(history: History, training: str, write: Write) -> Iterator[Expe
             else:
                 each = notification_id(training, number, kind, receiver)
                 yield Expected(each, kind, receiver, order, must, True)
-                if kind in ANNOUNCED and write.old is not None:
-                    for start in starts:
-                        yield Expected(
-                            start, T.TRAINING_START, receiver, (order[0], -1), False, True
-                        )
+                if kind in ANNOUNCED and write.old is not None and index == 0:
+                    # Who joined since the change before may be told of the start by this one.
+                    for version in versions:
+                        joined, changed = _joined(version), _text(write.old, "last_update")
+                        if joined is not None and changed is not None and joined > changed:
+                            start = start_id(training, receiver, joined)
+                            before = (order[0], -1)
+                            yield Expected(start, T.TRAINING_START, receiver, before, False, True)
         if kind in {T.TRAINING_FINISHED, T.TRAINING_ERROR} and actor not in told:
             each = notification_id(training, number, kind, actor)
             yield Expected(each, kind, actor, order, certain, True)
@@ -263,8 +266,12 @@ def _of_participant(history: History, training: str, write: Write) -> Iterator[E
             )
 
 
+def _text(item: Item | None, name: str) -> str | None:
+    return None if item is None or name not in item else str(item[name]["S"])
+
+
 def _joined(item: Item | None) -> str | None:
-    return None if item is None or "joined_at" not in item else str(item["joined_at"]["S"])
+    return _text(item, "joined_at")
 
 
 def _state(item: Item | None) -> str | None:
@@ -409,7 +416,7 @@ def in_order(history: History, report: Report) -> None:
             if not options:
                 continue
             kind = options[0].kind
-            if not one_lane and not (options[0].of_training and kind is not T.TRAINING_START):
+            if not one_lane and not all(option.of_training for option in options):
                 # Participants' records may overtake.
                 continue
             if len({option.order for option in options}) > 1:
@@ -879,7 +886,9 @@ def _policy_is_done(
         name,
     )
     least = 1 if plan.min_participants is None else plan.min_participants
-    moments = [begin, *(w.at for w in history.writes[training] if begin <= w.at <= end)]
+    writes = [w for w in history.writes[training] if begin <= w.at <= end]
+    gone = max((w.at for w in writes if w.key[1] == entity and w.new is None), default=begin)
+    moments = [gone, *(w.at for w in writes if w.at >= gone)]
     few = all(history.participant_count(training, moment) < least for moment in moments)
     required = any(
         server.participant_uuid(number) == detail["receiver_uuid"] for number in plan.required

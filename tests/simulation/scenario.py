@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from tests.simulation.clients import Tampering
 from tests.simulation.dynamodb import Item
 from tests.simulation.faults import Fault, Faults, Outage, Storm
 from tests.simulation.lambdas import StreamSettings
@@ -301,10 +302,12 @@ class Run:
     servers: list[Server]
 
 
-def run(scenario: Scenario) -> Run:
+def run(scenario: Scenario, tampering: Tampering | None = None) -> Run:
     """Run a scenario until nothing is left to happen."""
     faults = Faults(scenario.faults, storms=scenario.storms, outages=scenario.outages)
-    world = World(faults, seed=scenario.seed, stack=scenario.stack())
+    world = World(
+        faults, seed=scenario.seed, stack=scenario.stack(), tampering=tampering
+    )
     servers = [Server(world, number, plan) for number, plan in enumerate(scenario.plans)]
     for server in servers:
         world.kernel.after(0.0, server.prepare)

@@ -24,7 +24,7 @@ from shared.outcomes import parse_outcome_event
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.signing import MasterSecrets
 from shared.table import TrainingTable
-from tests.simulation.clients import Client, Latency
+from tests.simulation.clients import Client, Latency, Tampering
 from tests.simulation.dynamodb import DynamoDB, Table
 from tests.simulation.eventbridge import EventBridge, Rule
 from tests.simulation.faults import Faults
@@ -114,6 +114,7 @@ class World:
         seed: int = 0,
         stack: Stack | None = None,
         page_items: int = 7,
+        tampering: Tampering | None = None,
     ) -> None:
         self.stack = stack = stack or read_stack()
         self.kernel = kernel = Kernel()
@@ -121,7 +122,7 @@ class World:
         self.latency = Latency(seed)
         self.jitter = random.Random(seed)  # noqa: S311 - a simulation
         self.lines = Lines(kernel)
-        self.page_items = page_items
+        self.tampering = tampering or Tampering()
 
         self.dynamodb = DynamoDB(kernel, page_items=page_items)
         self.trainings = self.dynamodb.add(Table(kernel, TRAININGS, "training_uuid", "entity"))
@@ -195,7 +196,11 @@ class World:
         return self.sqs.add(Queue(self.kernel, name))
 
     def _function(self, name: str, build: Callable[[Process], Handler]) -> Function:
-        return Function(self.kernel, self.faults, name, build, timeout=self.stack.timeouts[name])
+        def tampered(process: Process) -> Handler:
+            handler = build(process)
+            return lambda event, context: self.tampering.result(name, handler(event, context))
+
+        return Function(self.kernel, self.faults, name, tampered, timeout=self.stack.timeouts[name])
 
     def _client(self, process: Process, function: Function, name: str, service: object) -> Any:
         return Client(
@@ -206,6 +211,7 @@ class World:
             lambda: function.running[process],
             name,
             service,
+            self.tampering,
         )
 
     def _wait[T](

@@ -1,0 +1,294 @@
+"""Do the checks bite? For each invariant, a service with a bug that breaks it is caught."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, override
+
+import pytest
+
+from tests.simulation.clients import Tampering
+from tests.simulation.faults import Fault, Kind, Occasion
+from tests.simulation.invariants import check
+from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.scenario import (
+    DEAD,
+    FLAKY,
+    HEALTHY,
+    SLOW,
+    Action,
+    Plan,
+    Scenario,
+    Step,
+    rejecting,
+    run,
+)
+from tests.simulation.storms import storm
+from tests.simulation.world import LEDGER, TRAININGS
+
+A = Action
+SEVERAL = Plan((HEALTHY, FLAKY, SLOW, DEAD, *(HEALTHY,) * 8), policy="quorum")
+ROUNDS = Scenario(
+    plans=(SEVERAL,),
+    steps=(
+        Step(0.5, A.START),
+        Step(200.0, A.NEXT_ROUND),
+        Step(0.0, A.TOUCH),
+        Step(0.1, A.SWAG),
+        Step(300.0, A.FINISH),
+    ),
+)
+
+
+class Altered(Tampering):
+    """Alters requests, answers or results by functions given by name."""
+
+    def __init__(
+        self,
+        requests: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+        answers: Mapping[str, Callable[[Any], Any]] | None = None,
+        results: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> None:
+        self.requests = requests or {}
+        self.answers = answers or {}
+        self.results = results or {}
+
+    @override
+    def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        return self.requests.get(operation, lambda it: it)(request)
+
+    @override
+    def answer(self, operation: str, answer: Any) -> Any:
+        return self.answers.get(operation, lambda it: it)(answer)
+
+    @override
+    def result(self, function: str, result: Any) -> Any:
+        return self.results.get(function, lambda it: it)(result)
+
+
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda request: {name: value for name, value in request.items() if name not in names}
+
+
+def faults(kind: Kind, where: str, *numbers: int, detail: int = 0) -> tuple[Fault, ...]:
+    return tuple(Fault(Occasion.CALL, number, kind, detail, where) for number in numbers)
+
+
+def with_faults(scenario: Scenario, *some: Fault) -> Scenario:
+    return Scenario(scenario.plans, scenario.steps, faults=some)
+
+
+def every_entry(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    return lambda request: {**request, "Entries": [change(each) for each in request["Entries"]]}
+
+
+def no_ledger(request: dict[str, Any]) -> dict[str, Any]:
+    """Nothing is known of what was sent before."""
+    tables = dict(request["RequestItems"])
+    tables[LEDGER] = {"Keys": [{"notification_id": {"S": "nobody's"}}]}
+    return {"RequestItems": tables}
+
+
+def not_consistent(request: dict[str, Any]) -> dict[str, Any]:
+    tables = {name: without("ConsistentRead")(it) for name, it in request["RequestItems"].items()}
+    return {"RequestItems": tables}
+
+
+def always_current(answer: Any) -> Any:
+    """The training is always where it was announced to be."""
+    for item in answer["Responses"].get(TRAININGS, []):
+        if "state" in item:
+            item["state"], item["round"] = {"S": "ONGOING"}, {"N": "0"}
+    return answer
+
+
+def unconditional(request: dict[str, Any]) -> dict[str, Any]:
+    actions = []
+    for action in request["TransactItems"]:
+        ((kind, wanted),) = action.items()
+        wanted = without("ConditionExpression")(wanted)
+        if "UpdateExpression" not in wanted:
+            wanted = without("ExpressionAttributeValues")(wanted)
+        actions.append({kind: wanted})
+    return {**request, "TransactItems": actions}
+
+
+def set_error_anyway(request: dict[str, Any]) -> dict[str, Any]:
+    request = without("ConditionExpression")(request)
+    names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
+    text = request["UpdateExpression"]
+    return {
+        **request,
+        "ExpressionAttributeNames": {name: it for name, it in names.items() if name in text},
+        "ExpressionAttributeValues": {
+            name: it for name, it in values.items() if f"{name}," in f"{text},"
+        },
+    }
+
+
+def somebody_is_left(answer: Any) -> Any:
+    return {**answer, "Items": answer["Items"] or [participant(uuid="somebody")]}
+
+
+def joined_long_ago(answer: Any) -> Any:
+    item = answer.get("Item", {})
+    return {**answer, "Item": item | {"joined_at": {"S": "2020-01-01T00:00:00+00:00"}}}
+
+
+def participant(uuid: str) -> dict[str, Any]:
+    return {"training_uuid": {"S": "training"}, "entity": {"S": f"PARTICIPANT#{uuid}"}}
+
+
+def body_changed(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "MessageBody": entry["MessageBody"].replace("global_model_uuid", "model_uuid")}
+
+
+_count = iter(range(10**9))
+BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
+    "messages that the queue refused are forgotten": (
+        "what a change calls for is built",
+        with_faults(ROUNDS, *faults(Kind.PARTIAL, "send_message_batch", 0)),
+        Altered(answers={"send_message_batch": lambda answer: without("Failed")(answer)}),
+    ),
+    "only the first page of participants is read": (
+        "what a change calls for is built",
+        ROUNDS,
+        Altered(answers={"query": lambda answer: without("LastEvaluatedKey")(answer)}),
+    ),
+    "a record that failed is not reported": (
+        "what a change calls for is built",
+        with_faults(ROUNDS, *faults(Kind.REFUSED, "query", 0, 1, 2, 3)),
+        Altered(results={"BuildNotifications": lambda _: None}),
+    ),
+    "a message that waits is not reported": (
+        "a notification ends",
+        ROUNDS,
+        Altered(results={"DeliverNotification": lambda _: None}),
+    ),
+    "each sending has a deduplication id of its own, and the ledger is not asked": (
+        "what the ledger has concluded is not sent again",
+        with_faults(ROUNDS, Fault(Occasion.CHECKPOINT, 2, Kind.REPEATED, 1)),
+        Altered(
+            requests={
+                "send_message_batch": every_entry(
+                    lambda entry: {**entry, "MessageDeduplicationId": f"{next(_count)}"}
+                ),
+                "batch_get_item": no_ledger,
+            }
+        ),
+    ),
+    "attempts are not counted": (
+        "no more attempts than allowed|a notification ends|still busy",
+        ROUNDS,
+        Altered(requests={"batch_get_item": no_ledger}),
+    ),
+    "messages are in groups of their own": (
+        "notices come in order",
+        ROUNDS,
+        Altered(
+            requests={
+                "send_message_batch": every_entry(
+                    lambda entry: {**entry, "MessageGroupId": entry["MessageDeduplicationId"]}
+                )
+            }
+        ),
+    ),
+    "outcomes that the bus refused are forgotten": (
+        "an outcome is told to the bus",
+        with_faults(ROUNDS, *faults(Kind.PARTIAL, "put_events", 0, 1, 2)),
+        Altered(
+            answers={
+                "put_events": lambda answer: {
+                    "FailedEntryCount": 0,
+                    "Entries": [{"EventId": "x"} for _ in answer["Entries"]],
+                }
+            }
+        ),
+    ),
+    "what the ledger did not take is forgotten": (
+        "what was answered is sent again|what is told is in the ledger|a notification ends",
+        with_faults(ROUNDS, *faults(Kind.PARTIAL, "batch_write_item", 0, 1, 2)),
+        Altered(answers={"batch_write_item": lambda _: {"UnprocessedItems": {}}}),
+    ),
+    "a retry does not wait": (
+        "an attempt waits as long as it should",
+        ROUNDS,
+        Altered(
+            requests={
+                "change_message_visibility_batch": every_entry(
+                    lambda entry: {**entry, "VisibilityTimeout": 0}
+                )
+            }
+        ),
+    ),
+    "what is over is sent all the same": (
+        "nobody is told of what is over",
+        Scenario(
+            plans=(Plan((HEALTHY, DEAD)),),
+            steps=(Step(0.5, A.START), Step(40.0, A.NEXT_ROUND), Step(400.0, A.FINISH)),
+        ),
+        Altered(answers={"batch_get_item": always_current}),
+    ),
+    "the state is read with eventual consistency": (
+        "nobody is told of what is over|superseded is what is over",
+        Scenario(
+            plans=(Plan((HEALTHY,) * 5),),
+            steps=(Step(0.5, A.START), *(Step(0.2, A.NEXT_ROUND),) * 8),
+        ),
+        Altered(requests={"batch_get_item": not_consistent}),
+    ),
+    "the training becomes ERROR whatever it is": (
+        "ends a training only where it was announced to be",
+        Scenario(
+            plans=(Plan((DEAD, HEALTHY), policy="strict"),),
+            steps=(Step(0.5, A.START), Step(153.0, A.NEXT_ROUND)),
+            faults=(Fault(Occasion.EVENT, 1, Kind.DELAYED, 1),),
+        ),
+        Altered(requests={"update_item": set_error_anyway}),
+    ),
+    "a participant is deleted whoever it is": (
+        "the failure callback deletes only whom the policy says",
+        Scenario(
+            plans=(Plan((Behaviour((Reply(), Reply(400), Reply())), HEALTHY)),),
+            steps=(Step(0.5, A.START), Step(5.0, A.JOIN)),
+            faults=(Fault(Occasion.EVENT, 0, Kind.REPEATED, 3), Fault(Occasion.EVENT, 1, Kind.REPEATED, 3)),
+        ),
+        Altered(
+            requests={"transact_write_items": unconditional},
+            answers={"get_item": joined_long_ago},
+        ),
+    ),
+    "nobody is removed": (
+        "the participant is removed",
+        Scenario(plans=(Plan((rejecting(), HEALTHY)),), steps=(Step(0.5, A.START),)),
+        Altered(
+            requests={
+                "transact_write_items": lambda request: {
+                    **request,
+                    "TransactItems": request["TransactItems"][:1],
+                }
+            }
+        ),
+    ),
+    "the training goes on without participants": (
+        "the training ends",
+        Scenario(plans=(Plan((rejecting(),)),), steps=(Step(0.5, A.START),)),
+        Altered(answers={"query": somebody_is_left}),
+    ),
+    "the body is another one": (
+        "the body is as documented",
+        ROUNDS,
+        Altered(requests={"send_message_batch": every_entry(body_changed)}),
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_caught(bug: str) -> None:
+    caught_by, scenario, tampering = BUGS[bug]
+    with pytest.raises(AssertionError, match=caught_by):
+        check(run(scenario, tampering))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_without_the_bug_the_same_run_is_fine(bug: str) -> None:
+    _, scenario, _ = BUGS[bug]
+    check(run(scenario))
