@@ -75,11 +75,13 @@ def _play(console: Console, record: Record, quorum: Production, strict: Producti
 def _summary(console: Console, done: list[Check]) -> int:
     """Print what was checked; return how much of it doesn't hold."""
     console.print("\nWhat was checked", style="bold")
+    # Words are kept whole on a terminal, lines elsewhere.
+    soft = not console.is_terminal
     for check in done:
         line = Text("✓ " if check.holds else "✗ ", style="green" if check.holds else "red")
-        console.print(line.append(check.text, style="default"), soft_wrap=True)
+        console.print(line.append(check.text, style="default"), soft_wrap=soft)
         if not check.holds:
-            console.print(Text(f"  found: {check.found}", style="red"), soft_wrap=True)
+            console.print(Text(f"  found: {check.found}", style="red"), soft_wrap=soft)
     failed = sum(not check.holds for check in done)
     verdict = f"{failed} of {len(done)} differ" if failed else f"All {len(done)} as they should be"
     console.print(verdict, style="bold red" if failed else "bold green", highlight=False)

@@ -126,6 +126,7 @@ class LocalStack:
         # The logs stay: they tell why a start failed.
         for part in ("tmp", "build", "sam"):
             shutil.rmtree(self.work / part, ignore_errors=True)
+        (self.work / "build.toml").unlink(missing_ok=True)
         return found
 
     def _clear(self) -> None:

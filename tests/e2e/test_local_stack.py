@@ -136,6 +136,17 @@ def test_a_failed_start_leaves_nothing_and_says_why(
     assert not (tmp_path / "stack.json").exists()
 
 
+def test_a_function_that_does_not_start_fails_the_start(tmp_path: Path) -> None:
+    """Not only its invocations, which nobody looks at."""
+    local = LocalStack(tmp_path, Steps(None))
+
+    why = r"function DeliverNotification does not start:(.|\n)*ALLOWED_PRIVATE_NETWORKS"
+    with pytest.raises(CommandError, match=why):
+        local.start(usual_port=None, parameters={"AllowedPrivateNetworks": "nonsense"})
+
+    assert emulator.processes(local.work) == []
+
+
 def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys\n"
