@@ -67,7 +67,7 @@ class Account:
         self._functions.clear()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _account() -> Iterator[Account]:
     """A simulated AWS that needs no network; nothing of this machine's is found."""
     with pytest.MonkeyPatch.context() as patch:

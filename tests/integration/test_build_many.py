@@ -1,0 +1,225 @@
+"""A training with 10,000 participants: all are told, and memory stays that of a page and a window.
+
+AWS is a stand-in at botocore's HTTP layer, which keeps nothing: what is measured is the builder.
+"""
+
+import json
+import logging
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO, StringIO
+from typing import Any, cast
+from uuid import UUID
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+
+from functions.build_notifications.batch import Batches
+from functions.build_notifications.builder import Builder
+from shared.aws import CLIENT_CONFIG
+from shared.batches import SQS_BATCH
+from shared.clock import SystemClock
+from shared.deliveries import Delivery
+from shared.journal import Journal, Tally
+from shared.observability import make_logger
+from shared.queue import WINDOW, DeadLetterQueue, DeliveryQueue
+from shared.table import PAGE_SIZE, TrainingTable
+from tests.made import TRAINING_UUID, delivery, item, training_item
+
+MANY = 10_000
+SERVICE = "test_build_many"
+MEBIBYTE = 2**20
+
+
+@dataclass
+class Aws:
+    """DynamoDB with so many participants, and SQS that takes everything."""
+
+    participants: int
+    queries: int = 0
+    # How often each receiver was sent each type; kept only if wanted.
+    sent: dict[tuple[str, str], int] | None = None
+    order: list[str] = field(default_factory=list)
+
+    def answer(self, request: Any, **_: Any) -> AWSResponse:
+        """Answer a prepared request in place of the network."""
+        operation = request.headers["X-Amz-Target"]
+        operation = operation.decode() if isinstance(operation, bytes) else operation
+        given = json.loads(request.body)
+        body = {
+            "DynamoDB_20120810.Query": self._query,
+            "AmazonSQS.SendMessageBatch": self._send,
+        }[operation](given)
+        return AWSResponse(request.url, 200, HTTPHeaders(), _Raw(json.dumps(body).encode()))
+
+    def _query(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.queries += 1
+        start = 0
+        if "ExclusiveStartKey" in given:
+            entity = given["ExclusiveStartKey"]["entity"]["S"]
+            start = UUID(entity.removeprefix("PARTICIPANT#")).int + 1
+        end = min(start + given["Limit"], self.participants)
+        answer: dict[str, Any] = {"Items": [_participant(number) for number in range(start, end)]}
+        if end < self.participants:
+            last = answer["Items"][-1]
+            answer["LastEvaluatedKey"] = {key: last[key] for key in ("training_uuid", "entity")}
+        return answer
+
+    def _send(self, given: dict[str, Any]) -> dict[str, Any]:
+        if self.sent is not None:
+            for entry in given["Entries"]:
+                message = json.loads(entry["MessageBody"])
+                kind = message["notification_type"]
+                key = kind, message["receiver"]["uuid"]
+                self.sent[key] = self.sent.get(key, 0) + 1
+                if self.order[-1:] != [kind]:
+                    self.order.append(kind)
+        return {
+            "Successful": [
+                {"Id": each["Id"], "MessageId": each["Id"], "MD5OfMessageBody": ""}
+                for each in given["Entries"]
+            ],
+            "Failed": [],
+        }
+
+
+class _Raw(BytesIO):
+    """As much of urllib3's response as botocore reads."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+def _participant(number: int) -> dict[str, Any]:
+    return {
+        "training_uuid": {"S": TRAINING_UUID},
+        "entity": {"S": f"PARTICIPANT#{UUID(int=number)}"},
+        "message_endpoint": {"S": f"https://hospital-{number}.example/fl/messages"},
+        "joined_at": {"S": "2026-01-01T00:00:00+00:00"},
+    }
+
+
+class _Nowhere(StringIO):
+    """Keeps nothing."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+@pytest.fixture
+def batches(aws: Aws) -> Iterator[Batches]:
+    """The function's logic, put together as in its app."""
+    session = boto3.Session("testing", "testing", region_name="eu-central-1")
+    dynamodb = session.client("dynamodb", config=CLIENT_CONFIG)
+    sqs = session.client("sqs", config=CLIENT_CONFIG)
+    for client in (dynamodb, sqs):
+        events: Any = client.meta.events
+        events.register("before-send.*.*", aws.answer)
+    logger = logging.getLogger(SERVICE)
+    journal = Journal(make_logger(SERVICE), Tally("test"))
+    cast("logging.StreamHandler[Any]", logger.handlers[0]).setStream(_Nowhere())
+    logger.propagate = False  # pytest keeps what comes to the root logger
+    with ThreadPoolExecutor(WINDOW) as executor:
+        yield Batches(
+            builder=Builder(
+                trainings=TrainingTable(dynamodb, "trainings"),
+                queue=DeliveryQueue(sqs, "https://sqs.example/queue.fifo", executor=executor),
+                dead_letters=DeadLetterQueue(sqs, "https://sqs.example/dlq"),
+                clock=SystemClock(),
+                journal=journal,
+            ),
+            journal=journal,
+        )
+    del logging.Logger.manager.loggerDict[SERVICE]
+
+
+@pytest.fixture
+def aws() -> Aws:
+    return Aws(MANY)
+
+
+def change(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    stream = {
+        "ApproximateCreationDateTime": 1767225600.0,
+        "Keys": {key: new[key] for key in ("training_uuid", "entity")},
+        "OldImage": old,
+        "NewImage": new,
+        "SequenceNumber": "1",
+    }
+    return {"Records": [{"eventID": "1", "eventName": "MODIFY", "dynamodb": stream}]}
+
+
+def started() -> dict[str, Any]:
+    last_update = "2026-01-02T00:00:00+00:00"
+    initial = training_item(state="INITIAL", round=0, last_update=last_update)
+    return change(initial, initial | item({"state": "ONGOING"}))
+
+
+def next_round() -> dict[str, Any]:
+    last_update = "2026-01-02T00:00:00+00:00"
+    return change(
+        training_item(round=3, last_update=last_update),
+        training_item(round=4, last_update=last_update),
+    )
+
+
+def test_all_of_10_000_participants_are_told_the_start_and_then_the_round_each_once(
+    aws: Aws, batches: Batches
+) -> None:
+    aws.sent = {}
+    assert batches.process(started(), lambda: 900.0) == {"batchItemFailures": []}
+    everybody = {str(UUID(int=number)) for number in range(MANY)}
+    for kind in ("TRAINING_START", "UPDATE_ROUND_START"):
+        assert {uuid for told, uuid in aws.sent if told == kind} == everybody
+    assert set(aws.sent.values()) == {1}
+    # Not one round before the queue has the last start.
+    assert aws.order == ["TRAINING_START", "UPDATE_ROUND_START"]
+    assert aws.queries == 2 * MANY // PAGE_SIZE
+
+
+def peak(aws: Aws, batches: Batches, participants: int) -> int:
+    """How much memory is allocated at most while so many are told of a round, in bytes."""
+    aws.participants = participants
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert batches.process(next_round(), lambda: 900.0) == {"batchItemFailures": []}
+        _, most = tracemalloc.get_traced_memory()
+        return most - before
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_number_of_participants(aws: Aws, batches: Batches) -> None:
+    """Ten pages take what two take: the next one is read while the one before is still there."""
+    peak(aws, batches, 100)  # what is loaded on first use
+    one_page = peak(aws, batches, PAGE_SIZE)
+    ten_pages = peak(aws, batches, 10 * PAGE_SIZE)
+    assert ten_pages < 3 * one_page
+    assert ten_pages < 10 * MEBIBYTE
+
+
+def test_deliveries_are_made_no_further_ahead_than_one_window(aws: Aws, batches: Batches) -> None:
+    """So that memory does not grow either if the queue is slower than the table."""
+    queue = batches.builder.queue
+    made = 0
+    accepted = 0
+    furthest = 0
+
+    def many() -> Iterator[Delivery]:
+        nonlocal made, furthest
+        for number in range(1000):
+            made += 1
+            furthest = max(furthest, made - accepted)
+            yield delivery(f"p{number}")
+
+    def count(_delivery: Delivery) -> None:
+        nonlocal accepted
+        accepted += 1
+
+    assert queue.send(many(), count) == accepted == made == 1000
+    assert furthest <= (WINDOW + 1) * SQS_BATCH
