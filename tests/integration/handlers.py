@@ -95,7 +95,7 @@ def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
         yield Function(name, app, stream)
     finally:
         sys.modules.pop(module_name, None)
-        loggers.pop(app.SERVICE)
+        loggers.pop(app.SERVICE, None)
         loggers.update({service: logger for service, logger in before.items() if logger})
         for executor in _executors(app):
             executor.shutdown()
