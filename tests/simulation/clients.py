@@ -1,7 +1,8 @@
-"""What functions get instead of boto3 clients: the stand-ins, with latency and faults around them."""
+"""What functions get instead of boto3 clients: the stand-ins, with latency and faults."""
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
@@ -78,28 +79,35 @@ class Latency:
         return self._chance.choice((0.0, 0.2, 1.0)) if self.seed else 1.0
 
 
+@dataclass(frozen=True)
+class Around:
+    """What is around all calls."""
+
+    kernel: Kernel
+    faults: Faults
+    latency: Latency
+    tampering: Tampering
+
+
 class Client:
     """One function's client of one service."""
 
     def __init__(
         self,
-        kernel: Kernel,
-        faults: Faults,
-        latency: Latency,
+        around: Around,
         process: Process,
         running: Callable[[], Invocation],
         name: str,
         service: Any,
-        tampering: Tampering,
     ) -> None:
-        self._kernel = kernel
-        self._faults = faults
-        self._latency = latency
+        self._kernel = around.kernel
+        self._faults = around.faults
+        self._latency = around.latency
+        self._tampering = around.tampering
         self._process = process
         self._running = running
         self._name = name
         self._service = service
-        self._tampering = tampering
         self._tokens = 0
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
@@ -157,57 +165,66 @@ class Client:
         if kind in {Kind.PARTIAL, Kind.DOUBTFUL} and operation not in _BATCHES:
             kind = Kind.REFUSED
         match kind:
-            case Kind.DIE_BEFORE:
-                self._process.die()
-            case Kind.DIE_AFTER:
-                self._effect(operation, request)
-                self._process.die()
-            case Kind.REFUSED:
-                kernel.sleep(self._latency.of_call())
-                raise self._refusal(operation, request, fault)
-            case Kind.UNREACHABLE:
-                kernel.sleep(fault.pick((0.01, 1.0, 4.0)))
-                if fault.detail % 2:
-                    raise ConnectTimeoutError(endpoint_url=_ENDPOINT)
-                raise EndpointConnectionError(endpoint_url=_ENDPOINT)
-            case Kind.LOST:
-                self._effect(operation, request)
-                kernel.sleep(fault.pick((0.1, 4.0, 14.0)))
-                raise ReadTimeoutError(endpoint_url=_ENDPOINT)
-            case Kind.LATE:
-                kernel.after(fault.pick((0.5, 3.0)), lambda: self._effect(operation, request))
-                kernel.sleep(self._latency.of_call())
-                raise ReadTimeoutError(endpoint_url=_ENDPOINT)
+            case Kind.SLOW:
+                answer = self._effect(operation, request)
+                kernel.sleep(fault.pick((0.5, 3.9, 12.0, 14.0)))
+                return self._answer(answer)
             case Kind.TWICE:
                 self._effect(operation, request)
                 kernel.sleep(fault.pick((0.1, 4.2, 9.0)))
                 return self._answer(self._effect(operation, request))
             case Kind.PARTIAL | Kind.DOUBTFUL:
-                service = self._service
-                # At least one entry, by the bits of the detail.
-                service.left_undone = lambda index: (fault.detail >> index % 8) % 2 == 0
-                service.doubtful = kind is Kind.DOUBTFUL
-                try:
-                    answer = self._effect(operation, request)
-                finally:
-                    service.left_undone = lambda _: False
-                    service.doubtful = False
+                return self._in_part(operation, request, fault)
+            case _:
+                raise self._failure(kind, operation, request, fault)
+
+    def _failure(
+        self, kind: Kind, operation: str, request: dict[str, Any], fault: Fault
+    ) -> Exception:
+        """What the function gets to see, if it lives."""
+        kernel = self._kernel
+        match kind:
+            case Kind.DIE_BEFORE:
+                self._process.die()
+            case Kind.DIE_AFTER:
+                self._effect(operation, request)
+                self._process.die()
+            case Kind.UNREACHABLE:
+                kernel.sleep(fault.pick((0.01, 1.0, 4.0)))
+                if fault.detail % 2:
+                    return ConnectTimeoutError(endpoint_url=_ENDPOINT)
+                return EndpointConnectionError(endpoint_url=_ENDPOINT)
+            case Kind.LOST:
+                self._effect(operation, request)
+                kernel.sleep(fault.pick((0.1, 4.0, 14.0)))
+            case Kind.LATE:
+                kernel.after(fault.pick((0.5, 3.0)), lambda: self._effect(operation, request))
                 kernel.sleep(self._latency.of_call())
-                return self._answer(answer)
-            case Kind.SLOW:
-                answer = self._effect(operation, request)
-                kernel.sleep(fault.pick((0.5, 3.9, 12.0, 14.0)))
-                return self._answer(answer)
+            case Kind.REFUSED:
+                kernel.sleep(self._latency.of_call())
+                return self._refusal(operation, request, fault)
             case _:
                 raise NotModelledError(f"{kind} at a call")
+        return ReadTimeoutError(endpoint_url=_ENDPOINT)
+
+    def _in_part(self, operation: str, request: dict[str, Any], fault: Fault) -> Any:
+        service = self._service
+        # Which entries, is in the bits of the detail.
+        service.left_undone = lambda index: (fault.detail >> index % 8) % 2 == 0
+        service.doubtful = fault.kind is Kind.DOUBTFUL
+        try:
+            answer = self._effect(operation, request)
+        finally:
+            service.left_undone = lambda _: False
+            service.doubtful = False
+        self._kernel.sleep(self._latency.of_call())
+        return self._answer(answer)
 
     def _refusal(self, operation: str, request: dict[str, Any], fault: Fault) -> Exception:
         camel = "".join(part.capitalize() for part in operation.split("_"))
         if operation == "transact_write_items" and fault.detail % 2:
             reasons = [{"Code": "None"} for _ in request["TransactItems"]]
             reasons[fault.detail % len(reasons)] = {"Code": fault.pick(_CONFLICTS)}
-            return client_error(
-                camel, "TransactionCanceledException", CancellationReasons=reasons
-            )
+            return client_error(camel, "TransactionCanceledException", CancellationReasons=reasons)
         code, status = fault.pick(_REFUSALS[self._name])
         return client_error(camel, code, "simulated", status)

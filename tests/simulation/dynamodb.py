@@ -7,7 +7,7 @@ transactions, no stream record for a write that changes nothing.
 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -113,9 +113,7 @@ class Table:
             return  # nothing changed: no record in the stream
         self.versions.setdefault(key, []).append((self.kernel.now, new))
         self.sequence_number += 1
-        write = Write(
-            self.kernel.now, self.name, key, old, new, by, self.sequence_number, by_ttl
-        )
+        write = Write(self.kernel.now, self.name, key, old, new, by, self.sequence_number, by_ttl)
         self.writes.append(write)
         for listener in self.listeners:
             listener(write)
@@ -133,25 +131,41 @@ def stored(item: Mapping[str, Value]) -> Item:
 def _stored(value: Value) -> Value:
     ((kind, content),) = value.items()
     match kind:
-        case "S" if isinstance(content, str):
-            return {kind: content}
-        case "N" if isinstance(content, str):
-            if content.isdigit() and (content == "0" or content[0] != "0"):
-                return {kind: content}
-            try:
-                return expressions.number(Decimal(content))
-            except InvalidOperation:
-                raise ExpressionError("not a number") from None
         case "M":
-            return {kind: stored(content)}
+            content = stored(content)
         case "L":
-            return {kind: [_stored(member) for member in content]}
+            content = [_stored(member) for member in content]
         case "SS" | "NS" | "BS" if content:
-            return {kind: list(content)}
+            content = list(content)
+        case "N" if isinstance(content, str):
+            return _stored_number(content)
+        case "S" if isinstance(content, str):
+            pass
         case "BOOL" | "NULL" | "B":
-            return {kind: content}
+            pass
         case _:
             raise ExpressionError(f"not an attribute value: {kind}")
+    return {kind: content}
+
+
+def _stored_number(text: str) -> Value:
+    if text.isdigit() and (text == "0" or text[0] != "0"):
+        return {"N": text}
+    try:
+        return expressions.number(Decimal(text))
+    except InvalidOperation:
+        raise ExpressionError("not a number") from None
+
+
+@dataclass
+class _Part:
+    """A part of a transaction."""
+
+    table: Table
+    key: Key
+    writes: bool
+    new: Item | None = None
+    reason: dict[str, Any] = field(default_factory=lambda: {"Code": "None"})
 
 
 class DynamoDB:
@@ -337,52 +351,47 @@ class DynamoDB:
             actions = request["TransactItems"]
             if not 1 <= len(actions) <= MAX_TRANSACTION:
                 raise ExpressionError(f"{len(actions)} actions in one transaction")
-            todo: list[tuple[Table, Key, Item | None]] = []
-            reasons: list[dict[str, Any]] = []
-            writes: list[bool] = []
-            for action in actions:
-                ((kind, wanted),) = action.items()
-                table = self._table(wanted)
-                key = (
-                    table.key_of(wanted["Item"])
-                    if kind == "Put"
-                    else table.check_key(wanted["Key"])
-                )
-                reasons.append({"Code": "None"})
-                new: Item | None = None
-                try:
-                    self._checked(table, key, wanted, operation)
-                    if kind == "Put":
-                        new = stored(wanted["Item"])
-                    elif kind == "Update":
-                        new, _ = self._updated(table, key, wanted)
-                except ClientError as error:
-                    reasons[-1] = {
-                        "Code": "ConditionalCheckFailed",
-                        "Message": "The conditional request failed",
-                    }
-                    if "Item" in error.response:
-                        reasons[-1]["Item"] = error.response["Item"]  # type: ignore[typeddict-item]
-                if kind != "Update":
-                    _bound_all_used(wanted)
-                todo.append((table, key, new))
-                writes.append(kind != "ConditionCheck")
-            if len({(table.name, key) for table, key, _ in todo}) != len(todo):
+            parts = [self._part(action) for action in actions]
+            if len({(part.table.name, part.key) for part in parts}) != len(parts):
                 raise ExpressionError("transaction request cannot include multiple operations")
-            if any(reason["Code"] != "None" for reason in reasons):
-                codes = ", ".join(reason["Code"] for reason in reasons)
+            if any(part.reason["Code"] != "None" for part in parts):
+                codes = ", ".join(part.reason["Code"] for part in parts)
                 raise client_error(
                     operation,
                     "TransactionCanceledException",
                     f"Transaction cancelled, please refer [{codes}]",
-                    CancellationReasons=reasons,
+                    CancellationReasons=[part.reason for part in parts],
                 )
-            for (table, key, new), does_write in zip(todo, writes, strict=True):
-                if does_write:
-                    table.write(key, new, self.by)
+            for part in parts:
+                if part.writes:
+                    part.table.write(part.key, part.new, self.by)
             if token is not None:
                 self._tokens[token] = self.kernel.now + TOKEN_SECONDS
             return {}
+
+    def _part(self, action: Mapping[str, Any]) -> _Part:
+        """What an action of a transaction would do, or the reason why it does not."""
+        ((kind, wanted),) = action.items()
+        table = self._table(wanted)
+        key = table.key_of(wanted["Item"]) if kind == "Put" else table.check_key(wanted["Key"])
+        part = _Part(table, key, kind != "ConditionCheck")
+        try:
+            self._checked(table, key, wanted, "TransactWriteItems")
+            if kind == "Put":
+                part.new = stored(wanted["Item"])
+            elif kind == "Update":
+                part.new, _ = self._updated(table, key, wanted)
+        except ClientError as error:
+            part.reason = {
+                "Code": "ConditionalCheckFailed",
+                "Message": "The conditional request failed",
+            }
+            response: Any = error.response
+            if "Item" in response:
+                part.reason["Item"] = response["Item"]
+        if kind != "Update":
+            _bound_all_used(wanted)
+        return part
 
     # Parts of calls
 
@@ -419,7 +428,7 @@ class DynamoDB:
         old = table.items.get(key)
         text = request.get("ConditionExpression")
         if text is not None and not self._condition(text)(old or {}, _bound(request)):
-            extra = {}
+            extra: dict[str, Any] = {}
             if request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and old is not None:
                 extra["Item"] = expressions.clone(old)
             raise client_error(

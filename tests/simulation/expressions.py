@@ -142,7 +142,7 @@ class _Parser:
         if len(terms) == 1:
             return terms[0]
         # All are evaluated: each placeholder counts as used.
-        return lambda item, bound: any([term(item, bound) for term in terms])
+        return lambda item, bound: any([term(item, bound) for term in terms])  # noqa: C419
 
     def conjunction(self) -> Condition:
         terms = [self.negation()]
@@ -150,7 +150,7 @@ class _Parser:
             terms.append(self.negation())
         if len(terms) == 1:
             return terms[0]
-        return lambda item, bound: all([term(item, bound) for term in terms])
+        return lambda item, bound: all([term(item, bound) for term in terms])  # noqa: C419
 
     def negation(self) -> Condition:
         if self.accept("NOT"):
@@ -177,7 +177,9 @@ class _Parser:
             low = self.operand()
             self.take("AND")
             high = self.operand()
-            return lambda item, bound: _between(left(item, bound), low(item, bound), high(item, bound))
+            return lambda item, bound: _between(
+                left(item, bound), low(item, bound), high(item, bound)
+            )
         if sign == "IN":
             self.take("(")
             options = self.listed(self.operand)
@@ -307,7 +309,7 @@ def _key(value: Value) -> tuple[str, Any]:
 def equal(left: Value | None, right: Value | None) -> bool:
     if left is None or right is None:
         return False
-    return comparable(left) == comparable(right)
+    return bool(comparable(left) == comparable(right))
 
 
 def comparable(value: Value) -> Any:
@@ -355,7 +357,7 @@ def _between(value: Value | None, low: Value | None, high: Value | None) -> bool
 
 
 def _one_of(value: Value | None, options: Iterable[Value | None]) -> bool:
-    return any([equal(value, option) for option in options])
+    return any(equal(value, option) for option in options)
 
 
 def _size(value: Value | None) -> Value | None:
@@ -583,6 +585,7 @@ def projected(item: Item, paths: list[Path]) -> Item:
             place = place.setdefault(part, {"M": {}})["M"]
         place[str(path[-1])] = clone_value(value)
     return result
+
 
 @lru_cache(maxsize=1000)
 def _key_terms(text: str) -> list[tuple[RawPath, str, list[str]]]:

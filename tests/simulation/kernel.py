@@ -48,7 +48,7 @@ class Kernel:
         self.processes = 0
         self.hub = getcurrent()
         self._broken: BaseException | None = None
-        self.current: "Task | None" = None
+        self.current: Task | None = None
 
     def at(self, when: float, action: Callable[[], object]) -> Timer:
         # Times are whole tenths of a millisecond, so that they stay equal when they are converted.
@@ -83,9 +83,7 @@ class Kernel:
         if until != float("inf"):
             self.now = max(self.now, until)
 
-    def spawn(
-        self, function: Callable[[], Any], process: "Process", delay: float = 0.0
-    ) -> "Task":
+    def spawn(self, function: Callable[[], Any], process: "Process", delay: float = 0.0) -> "Task":
         """Start a task of a process a little later."""
         task = Task(self, function, process)
         process.tasks[task] = None
@@ -147,7 +145,7 @@ class Process:
         kernel.processes += 1
         self.number = kernel.processes
         self.alive = True
-        self.tasks: "dict[Task, None]" = {}
+        self.tasks: dict[Task, None] = {}
 
     def kill(self) -> None:
         """Called from the hub: all tasks end where they are."""

@@ -110,9 +110,7 @@ class Function:
             len(self.invocations), self.name, kernel.now, kernel.now + self.timeout
         )
         self.invocations.append(invocation)
-        fault = self.faults.at(
-            Occasion.INVOKE, kernel.now - kernel.start, where=(self.name,)
-        )
+        fault = self.faults.at(Occasion.INVOKE, kernel.now - kernel.start, where=(self.name,))
         if fault is not None and fault.kind is Kind.THROTTLED:
             self._finish(invocation, End.THROTTLED, done)
             return invocation
@@ -242,9 +240,7 @@ class StreamPoller:
             return
         shard = zlib.crc32(write.key[0].encode()) % self.settings.shards
         item = zlib.crc32("#".join(write.key).encode())
-        lane = self.lanes.setdefault(
-            (shard, item % self.settings.parallelization_factor), _Lane()
-        )
+        lane = self.lanes.setdefault((shard, item % self.settings.parallelization_factor), _Lane())
         lane.waiting.append(record)
         self.kernel.after(0.2, lambda: self._next(lane))
 
@@ -514,5 +510,3 @@ class AsyncInvoker:
                 self.dead_letters.send({"MessageBody": json.dumps(event)})
 
         self.function.invoke(event, done)
-
-

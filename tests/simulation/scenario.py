@@ -8,9 +8,8 @@ from enum import Enum
 from typing import Any
 
 from tests.simulation.clients import Tampering
-from tests.simulation.dynamodb import Item
+from tests.simulation.expressions import Item
 from tests.simulation.faults import Fault, Faults, Outage, Storm
-from tests.simulation.lambdas import StreamSettings
 from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.stack import Stack, read_stack
 from tests.simulation.world import TRAININGS, World, with_stream
@@ -41,6 +40,19 @@ class Action(Enum):
     ROTATE = "the signing secret is rotated"
 
 
+HEALTHY = Behaviour()
+DEAD = Behaviour((Reply(status=None, seconds=0.001),))
+SILENT = Behaviour((Reply(status=None, trouble="timeout", seconds=1000.0),))
+SLOW = Behaviour((Reply(seconds=2.0),))
+FLAKY = Behaviour((Reply(503), Reply(503), Reply(200)))
+FORBIDDEN = Behaviour(allowed=False)
+
+
+def rejecting(status: int = 400, first: int = 0) -> Behaviour:
+    """Rejects, after that many that it accepts."""
+    return Behaviour((*([Reply(200)] * first), Reply(status)))
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that an FL server does, some seconds after the one before."""
@@ -61,7 +73,7 @@ class Plan:
     required: tuple[int, ...] = ()
     joined_at: bool = True
     last_update: bool = True
-    actor: Behaviour = Behaviour()
+    actor: Behaviour = HEALTHY
     actor_takes_part: bool = False
 
 
@@ -82,7 +94,7 @@ class Scenario:
 
     def stack(self) -> Stack:
         stack = read_stack()
-        given: StreamSettings = stack.stream
+        given = stack.stream
         return with_stream(
             stack,
             shards=self.shards,
@@ -94,6 +106,30 @@ class Scenario:
 
 def made_up(*parts: object) -> str:
     return str(uuid.uuid5(NAMESPACE, ":".join(map(str, parts))))
+
+
+_RUNNING = {"ONGOING", "SWAG_ROUND", "MODEL_TEST"}
+_WHEN: dict[Action, set[str]] = {
+    Action.START: {"INITIAL"},
+    Action.NEXT_ROUND: _RUNNING,
+    Action.SWAG: _RUNNING,
+    Action.MODEL_TEST: _RUNNING,
+    Action.RESUME: {*_RUNNING, "ERROR"},
+    Action.FINISH: _RUNNING,
+    Action.FAIL: _RUNNING,
+    Action.RESET: {*_RUNNING, "COMPLETED", "ERROR"},
+}
+"""The states in which a server would do it; all others at any time."""
+_BECOMES = {
+    Action.START: "ONGOING",
+    Action.NEXT_ROUND: "ONGOING",
+    Action.SWAG: "SWAG_ROUND",
+    Action.MODEL_TEST: "MODEL_TEST",
+    Action.RESUME: "ONGOING",
+    Action.FINISH: "COMPLETED",
+    Action.FAIL: "ERROR",
+    Action.RESET: "INITIAL",
+}
 
 
 @dataclass
@@ -174,39 +210,24 @@ class Server:
                 pass
 
     def _change(self, action: Action) -> None:
-        running = self.state in {"ONGOING", "SWAG_ROUND", "MODEL_TEST"}
+        if action in _WHEN and self.state not in _WHEN[action]:
+            return
+        self.state = _BECOMES.get(action, self.state)
         match action:
-            case Action.START if self.state == "INITIAL":
-                self.state = "ONGOING"
-            case Action.NEXT_ROUND if running:
-                self.state = "ONGOING"
+            case Action.NEXT_ROUND:
                 self.round += 1
                 self.model += 1
-            case Action.SWAG if running:
-                self.state = "SWAG_ROUND"
-            case Action.MODEL_TEST if running:
-                self.state = "MODEL_TEST"
-            case Action.RESUME if running or self.state == "ERROR":
-                self.state = "ONGOING"
-            case Action.FINISH if running:
-                self.state = "COMPLETED"
-            case Action.FAIL if running:
-                self.state = "ERROR"
-            case Action.RESET if self.state != "INITIAL":
-                self.state = "INITIAL"
             case Action.TOUCH:
-                self.model += 0
                 self.joins += 1
             case Action.DELETE:
                 self._delete((self.training_uuid, "TRAINING"))
                 self.state = None
-                return
             case Action.BREAK:
                 self.readable = False
             case Action.MEND:
                 self.readable = True
             case _:
-                return
+                pass
         self._write_training()
 
     def _look(self) -> None:
@@ -305,9 +326,7 @@ class Run:
 def run(scenario: Scenario, tampering: Tampering | None = None) -> Run:
     """Run a scenario until nothing is left to happen."""
     faults = Faults(scenario.faults, storms=scenario.storms, outages=scenario.outages)
-    world = World(
-        faults, seed=scenario.seed, stack=scenario.stack(), tampering=tampering
-    )
+    world = World(faults, seed=scenario.seed, stack=scenario.stack(), tampering=tampering)
     servers = [Server(world, number, plan) for number, plan in enumerate(scenario.plans)]
     for server in servers:
         world.kernel.after(0.0, server.prepare)
@@ -325,16 +344,3 @@ def run(scenario: Scenario, tampering: Tampering | None = None) -> Run:
 
 def _bound(server: Server, step: Step) -> Callable[[], Any]:
     return lambda: server.do(step)
-
-
-HEALTHY = Behaviour()
-DEAD = Behaviour((Reply(status=None, seconds=0.001),))
-SILENT = Behaviour((Reply(status=None, trouble="timeout", seconds=1000.0),))
-SLOW = Behaviour((Reply(seconds=2.0),))
-FLAKY = Behaviour((Reply(503), Reply(503), Reply(200)))
-FORBIDDEN = Behaviour(allowed=False)
-
-
-def rejecting(status: int = 400, first: int = 0) -> Behaviour:
-    """Rejects, after that many that it accepts."""
-    return Behaviour((*([Reply(200)] * first), Reply(status)))

@@ -103,7 +103,7 @@ class Queue:
         deduplication_id = request.get("MessageDeduplicationId", "")
         if self.fifo and not (group and deduplication_id):
             raise _Invalid("MissingParameter", "a FIFO queue needs a group and a deduplication id")
-        if len(group) > 128 or len(deduplication_id) > 128:  # noqa: PLR2004 - SQS's limits
+        if len(group) > 128 or len(deduplication_id) > 128:
             raise _Invalid("InvalidParameterValue", "group or deduplication id is too long")
         if not body or len(body.encode()) > MAX_BYTES:
             raise _Invalid("InvalidParameterValue", "the message is empty or too long")

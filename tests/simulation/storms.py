@@ -34,7 +34,7 @@ def storm(seed: int, participants: int = 30, steps: int = 26) -> Scenario:
     """A run of about a thousand notifications, chosen by a seed."""
     chance = random.Random(seed)  # noqa: S311 - a simulation
     rate = chance.choice((0.003, 0.01, 0.03, 0.1))
-    outages = ()
+    outages: tuple[Outage, ...] = ()
     if chance.random() < 0.5:
         begins, seconds = chance.uniform(0, 600), chance.choice((20.0, 300.0, 3000.0))
         outages = (Outage(chance.choice(_SERVICES), begins, seconds),)

@@ -1,4 +1,4 @@
-"""What Hypothesis chooses: the trainings, what happens to them, how receivers answer, the faults."""
+"""What Hypothesis chooses: trainings, what happens to them, how receivers answer, the faults."""
 
 from dataclasses import dataclass
 
@@ -91,7 +91,14 @@ FAILURES = Focus(
 
 CHANGES = Focus(
     behaviours=st.sampled_from((HEALTHY, HEALTHY, SLOW, FLAKY)),
-    actions=(Action.NEXT_ROUND, Action.JOIN, Action.LEAVE, Action.LEAVE, Action.FINISH, Action.MOVE),
+    actions=(
+        Action.NEXT_ROUND,
+        Action.JOIN,
+        Action.LEAVE,
+        Action.LEAVE,
+        Action.FINISH,
+        Action.MOVE,
+    ),
     pauses=(0.0, 0.01, 0.05, 0.2, 1.0, 5.0),
     occasions=(Occasion.CALL, Occasion.INVOKE, Occasion.CHECKPOINT),
     places=("BuildNotifications", "query", "send_message_batch", "get_item"),

@@ -106,7 +106,7 @@ updates = st.sampled_from(
         "DELETE s :set",
     )
 )
-# Left out: what moto 5.2 gets wrong (size, IN and BETWEEN of a missing attribute, keys in UPDATED_*).
+# Left out: what moto 5.2 gets wrong (size, IN, BETWEEN of a missing attribute; keys in UPDATED_*).
 _RETURN = ("NONE", "ALL_OLD", "ALL_NEW")
 
 
@@ -191,9 +191,7 @@ def test_writes_are_as_in_moto(moto: Any, sequence: list[tuple[str, dict[str, An
         ("attribute_type(n, :type)", True),
     ],
 )
-def test_conditions_are_as_documented(
-    service: DynamoDB, condition: str, holds: bool
-) -> None:
+def test_conditions_are_as_documented(service: DynamoDB, condition: str, *, holds: bool) -> None:
     put(service, "1", a={"S": "xyz"}, n={"N": "2.5"})
     values = {
         ":x": {"S": "x"},
@@ -370,7 +368,7 @@ def test_a_transaction_is_done_as_a_whole_or_not_at_all(service: DynamoDB, table
         service.transact_write_items(
             **transaction(a_put("1"), a_put("2", "attribute_exists(h)"), a_put("3"))
         )
-    reasons = error.value.response["CancellationReasons"]  # type: ignore[typeddict-item]
+    reasons = error.value.response["CancellationReasons"]
     assert [reason["Code"] for reason in reasons] == ["None", "ConditionalCheckFailed", "None"]
     assert not table.items
 
@@ -390,9 +388,7 @@ def test_a_transaction_with_the_same_token_is_done_once(service: DynamoDB) -> No
 # Streams
 
 
-def test_a_write_that_changes_nothing_is_not_in_the_stream(
-    service: DynamoDB, table: Table
-) -> None:
+def test_a_write_that_changes_nothing_is_not_in_the_stream(service: DynamoDB, table: Table) -> None:
     for _ in range(2):
         put(service, "1", a={"N": "1"})
         service.delete_item(TableName=TABLE, Key=key("2"))

@@ -21,7 +21,6 @@ from tests.simulation.scenario import (
     rejecting,
     run,
 )
-from tests.simulation.storms import storm
 from tests.simulation.world import LEDGER, TRAININGS
 
 A = Action
@@ -36,6 +35,10 @@ ROUNDS = Scenario(
         Step(300.0, A.FINISH),
     ),
 )
+
+
+def unaltered[T](it: T) -> T:
+    return it
 
 
 class Altered(Tampering):
@@ -53,15 +56,15 @@ class Altered(Tampering):
 
     @override
     def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        return self.requests.get(operation, lambda it: it)(request)
+        return self.requests.get(operation, unaltered)(request)
 
     @override
     def answer(self, operation: str, answer: Any) -> Any:
-        return self.answers.get(operation, lambda it: it)(answer)
+        return self.answers.get(operation, unaltered)(answer)
 
     @override
     def result(self, function: str, result: Any) -> Any:
-        return self.results.get(function, lambda it: it)(result)
+        return self.results.get(function, unaltered)(result)
 
 
 def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -146,12 +149,12 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "messages that the queue refused are forgotten": (
         "what a change calls for is built",
         with_faults(ROUNDS, *faults(Kind.PARTIAL, "send_message_batch", 0)),
-        Altered(answers={"send_message_batch": lambda answer: without("Failed")(answer)}),
+        Altered(answers={"send_message_batch": without("Failed")}),
     ),
     "only the first page of participants is read": (
         "what a change calls for is built",
         ROUNDS,
-        Altered(answers={"query": lambda answer: without("LastEvaluatedKey")(answer)}),
+        Altered(answers={"query": without("LastEvaluatedKey")}),
     ),
     "a record that failed is not reported": (
         "what a change calls for is built",
@@ -249,7 +252,10 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         Scenario(
             plans=(Plan((Behaviour((Reply(), Reply(400), Reply())), HEALTHY)),),
             steps=(Step(0.5, A.START), Step(5.0, A.JOIN)),
-            faults=(Fault(Occasion.EVENT, 0, Kind.REPEATED, 3), Fault(Occasion.EVENT, 1, Kind.REPEATED, 3)),
+            faults=(
+                Fault(Occasion.EVENT, 0, Kind.REPEATED, 3),
+                Fault(Occasion.EVENT, 1, Kind.REPEATED, 3),
+            ),
         ),
         Altered(
             requests={"transact_write_items": unconditional},

@@ -113,7 +113,7 @@ def test_two_events_at_a_time_run_in_two_environments(kernel: Kernel) -> None:
         (Kind.DIE_AFTER, End.LOST, True),
     ],
 )
-def test_an_invocation_can_go_wrong(kernel: Kernel, kind: Kind, end: End, ran: bool) -> None:
+def test_an_invocation_can_go_wrong(kernel: Kernel, kind: Kind, end: End, *, ran: bool) -> None:
     calls: list[int] = []
     tried = function(kernel, lambda _, __: calls.append(1), Fault(Occasion.INVOKE, 0, kind))
 
@@ -124,7 +124,9 @@ def test_an_invocation_can_go_wrong(kernel: Kernel, kind: Kind, end: End, ran: b
 # Partial batch responses
 
 
-@pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}])
+@pytest.mark.parametrize(
+    "answer", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}]
+)
 def test_these_answers_mean_that_all_is_done(answer: object) -> None:
     assert failed_ids(answer, ["1"]) == []
 
@@ -161,9 +163,7 @@ class Stream:
         chosen = StreamSettings(**settings)
         all_faults = Faults(faults)
         tried = Function(kernel, all_faults, "function", lambda _: self._handle, timeout=30)
-        self.poller = StreamPoller(
-            kernel, all_faults, self.table, tried, self.dead_letters, chosen
-        )
+        self.poller = StreamPoller(kernel, all_faults, self.table, tried, self.dead_letters, chosen)
 
     def _handle(self, event: Any, _: Context) -> Any:
         batch = [record["dynamodb"]["NewImage"]["r"]["S"] for record in event["Records"]]
@@ -441,5 +441,5 @@ def test_an_event_may_come_twice(kernel: Kernel) -> None:
         ({"$or": [{"a": ["x"]}, {"b": ["y"]}]}, {"b": "x"}, False),
     ],
 )
-def test_event_patterns(pattern: Any, event: Any, matched: bool) -> None:
+def test_event_patterns(pattern: Any, event: Any, *, matched: bool) -> None:
     assert matches(pattern, event) is matched

@@ -197,9 +197,7 @@ def test_a_queue_wakes_its_poller(kernel: Kernel, queue: Queue) -> None:
 
 def test_a_batch_of_messages_fails_in_part(sqs: Sqs, queue: Queue) -> None:
     sqs.left_undone = lambda index: index == 0
-    answer = sqs.send_message_batch(
-        QueueUrl=queue.url, Entries=[entry("0", "a"), entry("1", "b")]
-    )
+    answer = sqs.send_message_batch(QueueUrl=queue.url, Entries=[entry("0", "a"), entry("1", "b")])
 
     assert [failed["Id"] for failed in answer["Failed"]] == ["0"]
     assert [done["Id"] for done in answer["Successful"]] == ["1"]
@@ -236,9 +234,7 @@ def test_a_batch_of_visibility_changes_fails_in_part(sqs: Sqs, queue: Queue) -> 
     assert bodies(queue.receive(1)) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "missing", ["MessageGroupId", "MessageDeduplicationId", "MessageBody"]
-)
+@pytest.mark.parametrize("missing", ["MessageGroupId", "MessageDeduplicationId", "MessageBody"])
 def test_a_fifo_queue_needs_group_and_deduplication_id(
     sqs: Sqs, queue: Queue, missing: str
 ) -> None:

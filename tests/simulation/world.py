@@ -24,7 +24,7 @@ from shared.outcomes import parse_outcome_event
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.signing import MasterSecrets
 from shared.table import TrainingTable
-from tests.simulation.clients import Client, Latency, Tampering
+from tests.simulation.clients import Around, Client, Latency, Tampering
 from tests.simulation.dynamodb import DynamoDB, Table
 from tests.simulation.eventbridge import EventBridge, Rule
 from tests.simulation.faults import Faults
@@ -123,6 +123,7 @@ class World:
         self.jitter = random.Random(seed)  # noqa: S311 - a simulation
         self.lines = Lines(kernel)
         self.tampering = tampering or Tampering()
+        self.around = Around(kernel, faults, self.latency, self.tampering)
 
         self.dynamodb = DynamoDB(kernel, page_items=page_items)
         self.trainings = self.dynamodb.add(Table(kernel, TRAININGS, "training_uuid", "entity"))
@@ -203,16 +204,7 @@ class World:
         return Function(self.kernel, self.faults, name, tampered, timeout=self.stack.timeouts[name])
 
     def _client(self, process: Process, function: Function, name: str, service: object) -> Any:
-        return Client(
-            self.kernel,
-            self.faults,
-            self.latency,
-            process,
-            lambda: function.running[process],
-            name,
-            service,
-            self.tampering,
-        )
+        return Client(self.around, process, lambda: function.running[process], name, service)
 
     def _wait[T](
         self, fs: Iterable[Future[T]], timeout: float | None, return_when: str
@@ -220,7 +212,9 @@ class World:
         """What `concurrent.futures.wait` does, in virtual time."""
         listed = cast("list[SimulatedFuture[T]]", list(fs))
         ended = self.kernel.wait(listed, timeout, first=return_when == FIRST_COMPLETED)
-        return set(ended), set(listed) - ended
+        done: set[Future[T]] = set(ended)
+        rest: set[Future[T]] = set(listed)
+        return done, rest - done
 
     def _journal(self) -> Journal:
         return Journal(cast("Any", self.lines), _NoTally("simulated"))
@@ -319,7 +313,7 @@ def _seconds(context: Context) -> Callable[[], float]:
 @contextmanager
 def _patched(kernel: Kernel) -> Iterator[None]:
     """Let the logic's waits be waits in virtual time, for as long as the world runs."""
-    defaults = batches_module.until_done.__kwdefaults__
+    defaults = batches_module.until_done.__kwdefaults__ or {}
     sleep = defaults["sleep"]
     defaults["sleep"] = kernel.sleep
     try:

@@ -1,0 +1,97 @@
+"""Runs of the whole service under faults: what always holds, holds.
+
+`SIMULATION_SCALE` multiplies the number of runs (1 unless set; `make simulate` sets more). All runs
+are the same each time, unless `SIMULATION_SEED` is set; Hypothesis then chooses others too.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.simulation.invariants import check
+from tests.simulation.scenario import Scenario, run
+from tests.simulation.storms import storm
+from tests.simulation.strategies import CHANGES, EVERYTHING, FAILURES, REPEATS, scenarios
+
+SCALE = float(os.environ.get("SIMULATION_SCALE", "1"))
+SEED = os.environ.get("SIMULATION_SEED")
+STORMS = range(int(SEED or 0), int(SEED or 0) + int(12 * SCALE))
+
+pytestmark = pytest.mark.timeout(120 + 60 * SCALE)
+
+
+def runs(number: int) -> settings:
+    return settings(
+        max_examples=max(1, int(number * SCALE)),
+        deadline=None,
+        # The same runs each time, so that a failure is a change's, not chance's; a failing run is
+        # kept as a regression test, not in a database.
+        derandomize=SEED is None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=True,
+    )
+
+
+# One record after the other, or as many side by side as the template says.
+lanes = st.sampled_from((1, None))
+
+
+@runs(40)
+@given(lanes.flatmap(lambda number: scenarios(EVERYTHING, faults=False, lanes=number)))
+def test_without_faults(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+@runs(120)
+@given(lanes.flatmap(lambda number: scenarios(EVERYTHING, lanes=number)))
+def test_with_anything_going_wrong(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+@runs(80)
+@given(lanes.flatmap(lambda number: scenarios(FAILURES, lanes=number)))
+def test_callbacks_that_come_late_twice_or_half(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+@runs(80)
+@given(lanes.flatmap(lambda number: scenarios(CHANGES, lanes=number)))
+def test_changes_that_overtake_each_other(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+@runs(80)
+@given(lanes.flatmap(lambda number: scenarios(REPEATS, lanes=number)))
+def test_deliveries_that_come_again(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+def test_ten_thousand_notifications_in_storms_of_faults() -> None:
+    notifications = posts = faults = 0
+    for seed in STORMS:
+        result = run(storm(seed, participants=60))
+        try:
+            check(result)
+        except AssertionError as error:
+            error.add_note(f"storm({seed}, participants=60)")
+            raise
+        notifications += len(result.world.deliveries.accepted)
+        posts += len(result.world.receivers.posts)
+        faults += len(result.world.faults.struck)
+    print(f"{notifications} notifications, {posts} POSTs, {faults} faults")  # noqa: T201
+    if SEED is None:
+        assert notifications >= 10_000 * min(1, SCALE)
+        assert faults >= 500 * min(1, SCALE)
+
+
+def test_a_run_is_the_same_each_time() -> None:
+    first, second = (run(storm(3, participants=8)) for _ in range(2))
+    assert [(post.at, post.headers, post.told) for post in first.world.receivers.posts] == [
+        (post.at, post.headers, post.told) for post in second.world.receivers.posts
+    ]
+    assert first.world.trainings.writes == second.world.trainings.writes
