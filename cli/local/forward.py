@@ -37,9 +37,15 @@ def _accept(server: socket.socket, port: int) -> None:
     with suppress(OSError):  # closed
         while True:
             near, _ = server.accept()
-            far = socket.create_connection(("127.0.0.1", port))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+            threading.Thread(target=_serve, args=(near, port), daemon=True).start()
+
+
+def _serve(near: socket.socket, port: int) -> None:
+    with near, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as far:
+        back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+        back.start()
+        _copy(near, far)
+        back.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
