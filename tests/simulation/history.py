@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from shared.deliveries import notification_id
 from shared.notification_type import NotificationType
 from tests.simulation.dynamodb import Write
 from tests.simulation.expressions import Item
@@ -142,20 +141,15 @@ class History:
 
     # Notifications and their POSTs
 
-    def rounds_to(self, training: str, receiver: str) -> Iterator[tuple[Post, Built]]:
-        """The POSTs of round notifications to a receiver."""
-        for built in self.built:
-            if (built.training, built.receiver) == (training, receiver) and built.round is not None:
-                for post in self.posts.get(built.id, []):
-                    yield post, built
-
-    def change_of(self, built: Built) -> Write | None:
-        """The change of the training that a notification comes from."""
-        for write in self.writes[built.training]:
-            number = str(write.sequence_number)
-            if notification_id(built.training, number, built.kind, built.receiver) == built.id:
-                return write
-        return None
+    @cached_property
+    def rounds(self) -> dict[tuple[str, str], list[tuple[Post, Built]]]:
+        """The POSTs of round notifications, by training and receiver."""
+        found: dict[tuple[str, str], list[tuple[Post, Built]]] = defaultdict(list)
+        for built, *_ in self.by_id.values():
+            if built.round is not None:
+                posts = self.posts.get(built.id, [])
+                found[built.training, built.receiver] += [(post, built) for post in posts]
+        return found
 
 
 def readable_training(item: Item | None) -> bool:

@@ -216,6 +216,8 @@ def start_comes_first(case: Case) -> None:
     As far as the write side says when who joined and what changed; else it can't be known.
     """
     history = case.history
+    made_at = {write.sequence_number: write.at for write in history.world.trainings.writes}
+    changed_at = {each.id: made_at[each.order[0]] for each in case.expected}
     for training, writes in history.writes.items():
         plan = case.servers[training].plan
         if not (plan.joined_at and plan.last_update):
@@ -228,13 +230,12 @@ def start_comes_first(case: Case) -> None:
             starts = history.posts.get(start, [])
             if not starts or start in history.dead_ids:
                 continue
-            for post, built in history.rounds_to(training, receiver):
+            for post, built in history.rounds[training, receiver]:
                 member = all(
                     item is not None
                     for item in history.over(training, write.key[1], write.at + 1e-6, post.at)
                 )
-                change = history.change_of(built)
-                if member and change is not None and change.at > write.at:
+                if member and changed_at[built.id] > write.at:
                     case.expect(
                         "TRAINING_START comes before the rounds",
                         starts[0].at <= post.at,

@@ -17,7 +17,7 @@ from tests.simulation.strategies import CHANGES, EVERYTHING, FAILURES, REPEATS, 
 
 SCALE = float(os.environ.get("SIMULATION_SCALE", "1"))
 SEED = os.environ.get("SIMULATION_SEED")
-STORMS = range(int(SEED or 0), int(SEED or 0) + int(12 * SCALE))
+STORMS = range(int(SEED or 0), int(SEED or 0) + int(10 * SCALE))
 
 pytestmark = pytest.mark.timeout(120 + 60 * SCALE)
 
