@@ -26,7 +26,7 @@ EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-an
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo up down invoke test check format-check lint types validate requirements-check \
-        unit integration fuzz e2e format audit lock tools clean
+        unit integration fuzz simulate e2e format audit lock tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ integration: $(VENV) ## Only the integration tests (handlers against a simulated
 
 fuzz: $(VENV) ## Many more hostile answers and records than `make test` tries (FUZZ_CASES=100000)
 	FUZZ_CASES=$(or $(FUZZ_CASES),100000) $(BIN)/pytest --timeout=3600 tests/fuzz
+
+simulate: $(VENV) ## Many more simulated runs under faults than `make test` tries (SCALE=20, SEED=1)
+	SIMULATION_SCALE=$(or $(SCALE),20) SIMULATION_SEED=$(or $(SEED),1) \
+	  $(BIN)/pytest -s --timeout=0 tests/simulation/test_runs.py
 
 e2e: tools ## Only the end-to-end tests (the deployed template, real HTTP)
 	$(BIN)/pytest tests/e2e
