@@ -346,6 +346,15 @@ def test_who_has_joined_again_is_not_removed_by_a_late_event(
     assert participants(stack) == {"one", "two"}
 
 
+def test_who_has_joined_again_is_not_out_even_if_it_is_required(
+    stack: Stack, failure: Function
+) -> None:
+    given(stack, "two", options=options("quorum", 2, ("one",)))
+    stack.put(participant_item("one", joined_at=AFTERWARDS))
+    failure(event(REJECTED))
+    assert (participants(stack), state(stack)) == ({"one", "two"}, "ONGOING")
+
+
 def test_a_repeated_event_does_not_remove_who_joined_again_without_a_time(
     stack: Stack, failure: Function
 ) -> None:
