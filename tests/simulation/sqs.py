@@ -8,6 +8,7 @@ part.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -103,8 +104,12 @@ class Queue:
         deduplication_id = request.get("MessageDeduplicationId", "")
         if self.fifo and not (group and deduplication_id):
             raise _Invalid("MissingParameter", "a FIFO queue needs a group and a deduplication id")
+        if self.fifo and not (_IDENTIFIER.fullmatch(group + deduplication_id)):
+            raise _Invalid("InvalidParameterValue", "a character in group or deduplication id")
         if len(group) > 128 or len(deduplication_id) > 128:
             raise _Invalid("InvalidParameterValue", "group or deduplication id is too long")
+        attributes = request.get("MessageAttributes", {})
+        _check_text(body, *(value["StringValue"] for value in attributes.values()))
         if not body or len(body.encode()) > MAX_BYTES:
             raise _Invalid("InvalidParameterValue", "the message is empty or too long")
         now = self.kernel.now
@@ -116,7 +121,7 @@ class Queue:
             message = Message(
                 message_id=f"{self.name}-{self._count:08}",
                 body=body,
-                attributes=request.get("MessageAttributes", {}),
+                attributes=attributes,
                 group=group if self.fifo else f"{self._count}",
                 deduplication_id=deduplication_id,
                 sequence_number=self._count,
@@ -230,6 +235,18 @@ class Queue:
             raise _Invalid("InvalidParameterValue", "the visibility timeout is over 12 hours")
         message.visible_at = now + seconds
         self.kernel.at(message.visible_at, self.wake)
+
+
+# Alphanumeric characters and punctuation (SendMessage, MessageGroupId).
+_IDENTIFIER = re.compile(r"[!-~]*")
+# What XML 1.0 can hold (SendMessage, MessageBody).
+_TEXT = re.compile(r"[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+
+
+def _check_text(*texts: str) -> None:
+    for text in texts:
+        if not _TEXT.fullmatch(text):
+            raise _Invalid("InvalidMessageContents", "a character that XML can't hold")
 
 
 class _Invalid(Exception):  # noqa: N818 - of this module

@@ -244,6 +244,20 @@ def test_a_fifo_queue_needs_group_and_deduplication_id(
         sqs.send_message(QueueUrl=queue.url, **request)
 
 
+@pytest.mark.parametrize("character", ["\x00", "\x1b", "\uffff"])
+def test_a_message_has_no_characters_that_xml_cannot_hold(
+    sqs: Sqs, queue: Queue, character: str
+) -> None:
+    answer = sqs.send_message_batch(
+        QueueUrl=queue.url,
+        Entries=[
+            {**entry("0", "a"), "MessageBody": character},
+            {**entry("1", "b"), "MessageBody": "é\n"},
+        ],
+    )
+    assert [failed["Code"] for failed in answer["Failed"]] == ["InvalidMessageContents"]
+
+
 def test_a_plain_queue_has_no_groups(kernel: Kernel) -> None:
     plain = Queue(kernel, "plain")
     for body in "ab":
