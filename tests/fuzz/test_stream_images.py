@@ -1,4 +1,4 @@
-"""Whatever is written to the trainings table harms only itself, and it is said what is wrong with it.
+"""What is written to the trainings table harms only itself, and it is said what is wrong with it.
 
 `FUZZ_CASES` says how many cases there are in all (5,000 unless set). A case is a stream record with
 an image that is damaged in some way; ten of them come in one batch, between two good ones. A tenth
