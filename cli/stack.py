@@ -104,7 +104,9 @@ class Stack:
         return self._clients[service]
 
 
-def new_client(service: str, region: str | None, endpoint_url: str | None) -> Any:
+def new_client(
+    service: str, region: str | None, endpoint_url: str | None, *, config: Config | None = None
+) -> Any:
     """Make a boto3 client.
 
     Args:
@@ -112,11 +114,12 @@ def new_client(service: str, region: str | None, endpoint_url: str | None) -> An
         region: The AWS region; None takes the caller's.
         endpoint_url: The emulator's address, where neither the caller's proxies, profile nor
             configuration must matter; None for AWS, with the caller's settings.
+        config: What differs from the usual configuration.
     """
     if endpoint_url is None:
         return boto3.Session(region_name=region).client(
             service,  # type: ignore[call-overload]  # any service's name
-            config=Config(retries={"mode": "standard"}),
+            config=Config(retries={"mode": "standard"}).merge(config or Config()),
         )
     # Read no profile and no configuration file: a profile that the caller's environment names and
     # that doesn't exist would be an error, one that does exist could lead elsewhere.
@@ -141,7 +144,7 @@ def new_client(service: str, region: str | None, endpoint_url: str | None) -> An
             read_timeout=60,
             max_pool_connections=50,
             retries={"mode": "standard", "total_max_attempts": 3},
-        ),
+        ).merge(config or Config()),
     )
 
 

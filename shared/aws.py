@@ -8,11 +8,11 @@ CONNECTIONS: Final = 16
 """Calls of one client at once."""
 
 CLIENT_CONFIG: Final = Config(
-    # Well below the shortest timeout of a function (10 s): a call that hangs must not take the
-    # function with it. botocore's own are 60 s each.
+    # Well below the shortest timeout of a function (30 s): a call that hangs, ten seconds with its
+    # repetition, must not take the function with it. botocore's own are 60 s each.
     connect_timeout=1,
     read_timeout=4,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=CONNECTIONS,
     # These two take a fifth of the time of a call: botocore's check of each argument, where mypy
     # checks types and AWS the rest; and putting a user agent together anew for each call.

@@ -1,7 +1,7 @@
 """Which notifications a change of a training calls for."""
 
 from shared.notification_type import NotificationType
-from shared.trainings import Training, TrainingState
+from shared.trainings import Progress, TrainingState
 
 _ROUND_TYPES = {
     TrainingState.ONGOING: NotificationType.UPDATE_ROUND_START,
@@ -14,13 +14,12 @@ _FINAL_TYPES = {
 }
 
 
-def notification_types(old: Training | None, new: Training) -> tuple[NotificationType, ...]:
+def notification_types(old: Progress | None, new: Progress) -> tuple[NotificationType, ...]:
     """The types of notification that follow a change of a training, in the order of sending.
 
     Args:
-        old: the training before the change; None if there was none, or none that could be read:
-            nobody was told of that one.
-        new: the training after it.
+        old: where it was before the change; None if there was none, or none that could be read.
+        new: where it is after it.
     """
     state_changed = old is None or old.state is not new.state
     round_changed = old is None or old.round != new.round

@@ -155,22 +155,40 @@ class TrainingOptions(_Model):
         return any(same_uuid(participant_uuid, uuid) for uuid in self.required_participants)
 
 
-class Training(_Model):
-    """A training, without its participants.
+class Progress(_Model):
+    """Where a training is, whatever else its item says.
 
     Attributes:
         round: the current round, counted from 0.
-        actor: who ordered the training.
         last_update: when the server last changed it, ISO 8601.
+    """
+
+    state: Annotated[TrainingState, Field(strict=False)]
+    round: Annotated[int, Field(ge=0)]
+    last_update: Annotated[str, Field(max_length=64)] | None = None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse an item of the table, or an image of its stream.
+
+        Raises:
+            UnreadableItemError: if one of these attributes is missing or wrong.
+        """
+        name = item_name(item)
+        return _validate(cls, _listed(item, name, tuple(cls.model_fields)), name, {})
+
+
+class Training(Progress):
+    """A training, without its participants.
+
+    Attributes:
+        actor: who ordered the training.
         error: set together with the state `ERROR` by the failure callback.
     """
 
     training_uuid: Uuid
-    state: Annotated[TrainingState, Field(strict=False)]
-    round: Annotated[int, Field(ge=0)]
     model_uuid: Uuid
     actor: Receiver
-    last_update: Annotated[str, Field(max_length=64)] | None = None
     options: TrainingOptions = TrainingOptions()
     error: Mapping[str, Any] | None = None
 

@@ -4,11 +4,11 @@ import json
 from typing import Annotated
 
 import typer
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Table
 
-from cli.dead_letters.letters import Box, Letter, discard, read_letters, release
+from cli.dead_letters.letters import Box, Letter, discard, hide, read_letters
 from cli.dead_letters.redriving import CannotRedriveError, redrive_letter
 from cli.stack import Stack, find_stack
 from cli.tracing.terminal import output_console, printable
@@ -76,10 +76,13 @@ def redrive(
             f"Put back about {waiting} dead letters of {queue} ({stack.name})?", abort=True
         )
     done, left = _redrive(stack, queue, waiting)
-    console.print(f"{done} put back, {len(left)} left.")
+    unseen = max(0, waiting - done - len(left))
+    console.print(f"{done} put back, {len(left) + unseen} left.")
+    if unseen:
+        console.print(f"  {unseen} could not be seen just now; say it once more for them.")
     for letter, why in left:
         console.print(f"  {letter.message_id}: {escape(printable(why))}")
-    if left:
+    if left or unseen:
         raise typer.Exit(1)
 
 
@@ -95,13 +98,13 @@ def _redrive(stack: Stack, box: Box, waiting: int) -> tuple[int, list[tuple[Lett
         for letter in portion:
             try:
                 redrive_letter(stack, letter)
-            except (CannotRedriveError, ClientError) as error:
+            except (CannotRedriveError, ClientError, BotoCoreError) as error:
                 left[letter.message_id] = letter, str(error)
             else:
                 discard(stack, letter)
                 done += 1
     for letter, _ in left.values():
-        release(stack, letter)
+        hide(stack, letter, 0)
     return done, list(left.values())
 
 
@@ -111,7 +114,7 @@ def _read(stack: Stack, box: Box, limit: int) -> list[Letter]:
         letters.extend(read_letters(stack, box, limit))
     finally:
         for letter in letters:
-            release(stack, letter)
+            hide(stack, letter, 0)
     return letters
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 READING_SECONDS: Final = 30
 """How long a letter is hidden from others while it is read; it is released at the end."""
 
-EMPTY_ANSWERS: Final = 3
-"""A queue is read to its end when so many answers in a row were empty; SQS samples its servers."""
+EMPTY_ANSWERS: Final = 2
+"""A queue is read to its end when so many answers in a row were empty."""
 
 
 class Box(StrEnum):
@@ -79,7 +79,7 @@ def read_letters(stack: Stack, box: Box, most: int) -> Iterator[Letter]:
             QueueUrl=stack.output(box.output),
             MaxNumberOfMessages=min(10, most - len(seen)),
             VisibilityTimeout=READING_SECONDS,
-            WaitTimeSeconds=0,
+            WaitTimeSeconds=1,  # asks all of SQS's servers, not a sample of them
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         )
@@ -90,12 +90,12 @@ def read_letters(stack: Stack, box: Box, most: int) -> Iterator[Letter]:
             yield _letter(box, message)
 
 
-def release(stack: Stack, letter: Letter) -> None:
-    """Let others see a letter again."""
+def hide(stack: Stack, letter: Letter, seconds: int) -> None:
+    """Hide a letter from others for so long from now on; 0 shows it to them at once."""
     stack.client("sqs").change_message_visibility(
         QueueUrl=stack.output(letter.box.output),
         ReceiptHandle=letter.receipt_handle,
-        VisibilityTimeout=0,
+        VisibilityTimeout=seconds,
     )
 
 
@@ -173,7 +173,9 @@ def _about_outcome(
     content: Mapping[str, Any], attributes: Mapping[str, str]
 ) -> tuple[str, dict[str, Any]]:
     event = outcome_event(content)
-    if "requestContext" in content:
+    if attributes.get("reason"):
+        why = attributes["reason"]
+    elif "requestContext" in content:
         why = _lambda_gave_up(content)
     else:
         code = attributes.get("ERROR_CODE", "")

@@ -5,20 +5,37 @@ between, repeats at the worst, and the ledger suppresses repeats.
 """
 
 import base64
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from boto3.dynamodb.types import Binary
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
-from cli.dead_letters.letters import Box, Letter, outcome_event
+from cli.dead_letters.letters import Box, Letter, hide, outcome_event
 from cli.stack import Stack, new_client
 from shared.deliveries import Delivery
 from shared.outcomes import SOURCE, parse_outcome_event
-from shared.trainings import TRAINING_ENTITY, Participant, Training, UnreadableItemError
+from shared.trainings import (
+    TRAINING_ENTITY,
+    Participant,
+    Progress,
+    Training,
+    UnreadableItemError,
+)
 from shared.validation import first_error
+
+FUNCTION_SECONDS: Final = 910
+"""The timeout of BuildNotifications, and some more."""
+
+PORTION: Final = 5
+"""Records for one invocation: two images of 400 KB each, and an invocation takes 6 MB."""
+
+MAX_PAGES: Final = 1000
+"""Pages of the stream that are read for one batch, empty ones included."""
 
 
 class CannotRedriveError(Exception):
@@ -80,54 +97,88 @@ def _outcome(stack: Stack, letter: Letter) -> None:
 
 
 def _change(stack: Stack, letter: Letter) -> None:
-    """Have BuildNotifications process the records again, with the items as they are now."""
+    """Have BuildNotifications process the records again: the same ids, so nobody is told twice."""
     content = letter.content or {}
     if "DDBStreamBatchInfo" in content:
         records = list(_records_of_stream(stack, content["DDBStreamBatchInfo"]))
     elif isinstance(content.get("record"), dict):
-        records = [_with_current_item(stack, content["record"])]
+        records = [_mended(stack, content["record"], content.get("entity"))]
     else:
         raise CannotRedriveError("it holds no record of the stream")
     function = stack.client("cloudformation").describe_stack_resource(
         StackName=stack.name, LogicalResourceId="BuildNotifications"
     )["StackResourceDetail"]["PhysicalResourceId"]
-    answer = stack.client("lambda").invoke(
-        FunctionName=function, Payload=json.dumps({"Records": records}, default=_as_event).encode()
+    # It may take as long as the function, and must not be begun a second time meanwhile.
+    client = new_client(
+        "lambda",
+        stack.region,
+        stack.endpoint_url,
+        config=Config(read_timeout=FUNCTION_SECONDS, retries={"total_max_attempts": 1}),
     )
-    result = json.loads(answer["Payload"].read() or b"null")
-    if answer.get("FunctionError") or not isinstance(result, dict):
-        raise CannotRedriveError(f"BuildNotifications failed: {str(result)[:200]}")
-    if result.get("batchItemFailures"):
-        raise CannotRedriveError("BuildNotifications could not process it; its log says why")
+    hide(stack, letter, FUNCTION_SECONDS * -(-len(records) // PORTION))
+    for portion in itertools.batched(records, PORTION, strict=False):
+        event = json.dumps({"Records": portion}, default=_as_event).encode()
+        answer = client.invoke(FunctionName=function, Payload=event)
+        result = json.loads(answer["Payload"].read() or b"null")
+        if answer.get("FunctionError") or not isinstance(result, dict):
+            raise CannotRedriveError("BuildNotifications failed; its log says why")
+        if result.get("batchItemFailures"):
+            raise CannotRedriveError("BuildNotifications could not process it; its log says why")
 
 
-def _with_current_item(stack: Stack, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with the item as it is now: what was wrong with it may have been mended."""
+def _mended(stack: Stack, record: Mapping[str, Any], entity: object) -> dict[str, Any]:
+    """The record with what was wrong with its item mended, as the item is now.
+
+    State and round stay those of the record: what the training has come to since has been told by
+    records of its own. If a participant was what could not be read, the training's record stays as
+    it was: participants are read anew.
+
+    Raises:
+        CannotRedriveError: if the item is gone, or not mended yet.
+    """
     stream = dict(record["dynamodb"])
-    if record["eventName"] != "REMOVE":
-        item = (
-            stack.client("dynamodb")
-            .get_item(
-                TableName=stack.output("TrainingsTable"), Key=stream["Keys"], ConsistentRead=True
-            )
-            .get("Item")
-        )
-        if item is None:
-            raise CannotRedriveError("the item is gone: there is nothing to tell any more")
-        try:
-            readable = Training if item["entity"]["S"] == TRAINING_ENTITY else Participant
-            readable.from_item(item)
-        except UnreadableItemError as error:
-            raise CannotRedriveError(f"not mended yet: {error}") from None
-        stream["NewImage"] = item
-    return {**record, "dynamodb": stream}
+    keys, image = stream["Keys"], stream.get("NewImage")
+    if record["eventName"] == "REMOVE":
+        return dict(record)
+    if entity != keys["entity"]["S"]:
+        if image is None:
+            raise CannotRedriveError("the record was too large to be kept")
+        return dict(record)
+    item = (
+        stack.client("dynamodb")
+        .get_item(TableName=stack.output("TrainingsTable"), Key=keys, ConsistentRead=True)
+        .get("Item")
+    )
+    if item is None:
+        raise CannotRedriveError("the item is gone: there is nothing to tell any more")
+    try:
+        (Training if entity == TRAINING_ENTITY else Participant).from_item(item)
+    except UnreadableItemError as error:
+        raise CannotRedriveError(f"not mended yet: {error}") from None
+    if entity == TRAINING_ENTITY:
+        item = _as_far_as_then(item, image or {})
+    return {**record, "dynamodb": {**stream, "NewImage": item}}
+
+
+def _as_far_as_then(item: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """The item with the state and round of another image, unless they were what was wrong in it."""
+    try:
+        Progress.from_item(then)
+    except UnreadableItemError:
+        return dict(item)
+    return {**item, "state": then["state"], "round": then["round"]}
 
 
 def _records_of_stream(stack: Stack, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The records of a batch that Lambda gave up; the stream keeps them for 24 hours."""
+    """The records from the first to the last of a batch that Lambda gave up.
+
+    Others of the shard may lie between them; they are processed once more, which changes nothing.
+
+    Raises:
+        CannotRedriveError: if the stream, which keeps records for 24 hours, has not all of them.
+    """
     streams = new_client("dynamodbstreams", stack.region, stack.endpoint_url)
     first, last = batch["startSequenceNumber"], batch["endSequenceNumber"]
-    left = int(batch["batchSize"])
     try:
         iterator = streams.get_shard_iterator(
             StreamArn=batch["streamArn"],
@@ -135,20 +186,22 @@ def _records_of_stream(stack: Stack, batch: Mapping[str, Any]) -> Iterator[dict[
             ShardIteratorType="AT_SEQUENCE_NUMBER",
             SequenceNumber=first,
         )["ShardIterator"]
-        while iterator and left > 0:
-            answer = streams.get_records(ShardIterator=iterator, Limit=min(left, 1000))
-            if not answer["Records"]:
-                break
+        for _ in range(MAX_PAGES):
+            answer = streams.get_records(ShardIterator=iterator)
             for record in answer["Records"]:
-                if int(record["dynamodb"]["SequenceNumber"]) > int(last):
+                number = int(record["dynamodb"]["SequenceNumber"])
+                if number <= int(last):
+                    yield record
+                if number >= int(last):
                     return
-                left -= 1
-                yield record
             iterator = answer.get("NextShardIterator")
+            if iterator is None:
+                break
     except ClientError as error:
         raise CannotRedriveError(
-            f"the stream has the records no longer (it keeps them 24 hours): {error}"
+            f"the stream has the records no longer (it keeps them for 24 hours): {error}"
         ) from error
+    raise CannotRedriveError("the stream does not have all of the records")
 
 
 def _as_event(value: object) -> object:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from functions.build_notifications.records import Change, ChangeKind
@@ -11,6 +10,7 @@ from shared.changes import notification_types
 from shared.clock import Clock
 from shared.deliveries import ANNOUNCED_STATE, Delivery
 from shared.journal import Journal
+from shared.notification_type import NotificationType
 from shared.notifications import (
     NOTIFICATION_CLASSES,
     AnyTrainingNotification,
@@ -23,6 +23,7 @@ from shared.trainings import (
     RUNNING_STATES,
     Item,
     Participant,
+    Progress,
     Training,
     TrainingState,
     UnreadableItemError,
@@ -64,11 +65,15 @@ class Builder:
         if change.new is None:
             return
         new = Training.from_item(change.new)
-        old = _readable_or_none(change.old)
-        for kind in notification_types(old, new):
-            participants = self._participants(change, new)
-            if old is not None and kind in ANNOUNCED_STATE:
-                participants = self._told_start_first(change, old, new, participants)
+        old = _progress_or_none(change.old)
+        kinds = notification_types(old, new)
+        told = new if NotificationType.TRAINING_START in kinds else old
+        known_until = told.last_update if told is not None else None
+        unreadable: set[str] = set()
+        for kind in kinds:
+            participants = self._participants(change, new, unreadable)
+            if kind in ANNOUNCED_STATE:
+                participants = self._told_start_first(change, new, known_until, participants)
             receivers = (participant for page in participants for participant in page)
             self._send(change, NOTIFICATION_CLASSES[kind].from_training(new, receivers))
 
@@ -84,25 +89,32 @@ class Builder:
             if training is not None and training.state is not TrainingState.COMPLETED:
                 self._send(change, ClientRemovedNotification.from_training(training, [participant]))
 
-    def _participants(self, change: Change, training: Training) -> Iterator[list[Participant]]:
-        return self.trainings.participant_pages(
-            training.training_uuid, partial(self._set_aside, change=change)
-        )
+    def _participants(
+        self, change: Change, training: Training, unreadable: set[str]
+    ) -> Iterator[list[Participant]]:
+        """Read the participants; one that is not readable is set aside once for a change."""
+
+        def set_aside(error: UnreadableItemError, item: Item) -> None:
+            if error.item not in unreadable:
+                unreadable.add(error.item)
+                self._set_aside(error, item, change)
+
+        return self.trainings.participant_pages(training.training_uuid, set_aside)
 
     def _told_start_first(
         self,
         change: Change,
-        old: Training,
         new: Training,
+        known_until: str | None,
         pages: Iterable[list[Participant]],
     ) -> Iterator[list[Participant]]:
-        """Enqueue `TRAINING_START` for whoever joined since the last change, before its round.
+        """Enqueue `TRAINING_START` for whoever joined since the last start or round, before this.
 
         Their own records may come later than this one, as a stream keeps the order per item only.
         The start has the same id there, so it is told once.
         """
         for page in pages:
-            joined = [each for each in page if later(each.joined_at, old.last_update)]
+            joined = [each for each in page if later(each.joined_at, known_until)]
             if joined:
                 self._send(change, TrainingStartNotification.from_training(new, joined))
             yield page
@@ -134,9 +146,9 @@ class Builder:
         self.dead_letters.put(body, reason=str(error))
 
 
-def _readable_or_none(image: Item | None) -> Training | None:
-    """The training before a change; one that was not readable was announced to nobody."""
+def _progress_or_none(image: Item | None) -> Progress | None:
+    """Where a training was; what else was wrong with its item does not make it a new one."""
     try:
-        return None if image is None else Training.from_item(image)
+        return None if image is None else Progress.from_item(image)
     except UnreadableItemError:
         return None

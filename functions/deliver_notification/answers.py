@@ -86,9 +86,11 @@ def wait_seconds(
     jitter: random.Random,
 ) -> int:
     """Whole seconds to wait after attempt `attempt`: backoff or `Retry-After`, the longer one."""
-    backoff = policy.backoff_seconds * attempt * jitter.uniform(1 - JITTER, 1 + JITTER)
-    # The queue takes whole seconds: not before the time that was asked for.
-    wanted = max(round(backoff), math.ceil(retry_after_seconds(retry_after, now)))
+    backoff = policy.backoff_seconds * attempt
+    # The queue takes whole seconds: one within the jitter, and not before the time asked for.
+    shortest, longest = math.ceil(backoff * (1 - JITTER)), math.floor(backoff * (1 + JITTER))
+    seconds = jitter.randint(shortest, longest) if shortest <= longest else round(backoff)
+    wanted = max(seconds, math.ceil(retry_after_seconds(retry_after, now)))
     # Never 0, which would mean at once.
     return max(1, min(wanted, MAX_WAIT_SECONDS))
 

@@ -5,6 +5,7 @@ that it may leave the queue), waiting for its next attempt, held back behind suc
 trouble. The last three stay in the queue; when they come back is set by their visibility timeout.
 """
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ RESERVE_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 0.02
 """How long to wait for more answers once one has come, so that one write serves several."""
 
-MAX_TROUBLED_RECEIVES: Final = 100
+MAX_TROUBLED_RECEIVES: Final = 220
 """A message that is still in trouble after so many receives goes to the dead-letter queue.
 
 The waits between them add up to some hours: an outage of that length loses nothing. The queue's own
@@ -138,7 +139,7 @@ class _Batch:
     def __init__(self, deliverer: Deliverer, remaining_seconds: Callable[[], float]) -> None:
         self._on = deliverer
         self._remaining_seconds = remaining_seconds
-        self._staying: dict[str, tuple[str, int]] = {}  # by message id: receipt handle, seconds
+        self._staying: dict[str, tuple[str, float]] = {}  # by message id: receipt handle, when due
         # By notification id. Two copies of one notification can be in one batch: if the stream
         # brought its record once more after the queue's five minutes of deduplication.
         self._recorded: dict[str, LedgerEntry] = {}
@@ -148,7 +149,11 @@ class _Batch:
         if messages:
             self._deliver(messages)
         try:
-            self._on.queue.change_visibility(self._staying.values())
+            now = self._on.clock.monotonic()
+            self._on.queue.change_visibility(
+                (receipt_handle, max(0, math.ceil(due - now)))
+                for receipt_handle, due in self._staying.values()
+            )
         except Exception as error:  # noqa: BLE001 - they come back after the visibility timeout
             self._on.journal.trouble("messages will come back later than they should", error)
         return {"batchItemFailures": [{"itemIdentifier": each} for each in self._staying]}
@@ -378,7 +383,8 @@ class _Batch:
         return max(1, round(min(self._on.policy.backoff_seconds * receives, MAX_WAIT_SECONDS)))
 
     def _stay(self, message_id: str, receipt_handle: str, seconds: int) -> None:
-        self._staying[message_id] = (receipt_handle, seconds)
+        # From now on, not from the end of the batch: others in it may take long.
+        self._staying[message_id] = (receipt_handle, self._on.clock.monotonic() + seconds)
 
     def _hold_back(self, group: _Group, reason: str) -> None:
         """Give back what is left of a group at once: the queue keeps it behind its first one."""

@@ -27,8 +27,8 @@ AGAIN = {408, 425, 429, *range(500, 600)} - {501, 505}
 class Middle(random.Random):
     """No jitter."""
 
-    def uniform(self, a: float, b: float) -> float:
-        return (a + b) / 2
+    def randint(self, a: int, b: int) -> int:
+        return (a + b) // 2
 
 
 def verdict(answer: Answer, attempt: int = 1) -> Verdict:
