@@ -1,13 +1,13 @@
 """The write side: how an FL server creates, advances and ends trainings.
 
-Every method is one conditional write, so that two servers, or one that repeats itself, cannot undo
-each other's steps. What it writes reaches the participants by itself.
+A step of the training is one conditional write, so that two servers, or one that repeats itself,
+cannot undo each other's. What is written reaches the participants by itself.
 
 Example:
     >>> trainings = TrainingRepository(boto3.client("dynamodb"), table_name)
     >>> trainings.create(training_uuid, model_uuid, actor, participants)
     >>> trainings.start(training_uuid)
-    >>> trainings.next_round(training_uuid, model_uuid=new_model_uuid)
+    >>> trainings.next_round(training_uuid, model_uuid=new_model_uuid, after=0)
     >>> trainings.finish(training_uuid)
 """
 
@@ -63,7 +63,11 @@ class WrongStateError(TrainingRepositoryError):
 
 
 class ParticipantsNotWrittenError(TrainingRepositoryError):
-    """DynamoDB did not take all participants, after several tries; adding them again is safe."""
+    """DynamoDB did not take all participants, after several tries.
+
+    Adding all of them again is safe before the start. While the training runs it lets those that were
+    written join anew, so that they are told `TRAINING_START` once more.
+    """
 
 
 class TrainingRepository:
