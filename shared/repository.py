@@ -65,8 +65,8 @@ class WrongStateError(TrainingRepositoryError):
 class ParticipantsNotWrittenError(TrainingRepositoryError):
     """DynamoDB did not take all participants, after several tries.
 
-    Adding all of them again is safe before the start. While the training runs it lets those that were
-    written join anew, so that they are told `TRAINING_START` once more.
+    Adding all of them again is safe before the start. While the training runs it lets those that
+    were written join anew, so that they are told `TRAINING_START` once more.
     """
 
 
