@@ -17,6 +17,12 @@ from cli.local.commands import end_tidily
 from cli.local.stack import HOME, LocalStack
 from cli.progress import Steps
 from cli.stack import Stack, StackNotFoundError, find_stack
+from cli.trace import read_story, write_page
+from cli.tracing.log_reader import LogReader
+from cli.tracing.steps import Wanted
+
+PAGE = HOME / "demo.html"
+"""Where the demo leaves the trace of its first training."""
 
 
 def demo() -> None:
@@ -30,6 +36,7 @@ def demo() -> None:
     with _stack(console) as stack, cast() as (quorum, strict):
         seen = _play(console, Record(stack), quorum, strict)
         failed = _summary(console, list(checks(seen)))
+        _trace(console, stack, quorum)
     console.print(f"[dim]{time.time() - began:.0f} s in all[/]", highlight=False)
     sys.exit(1 if failed else 0)
 
@@ -86,3 +93,13 @@ def _summary(console: Console, done: list[Check]) -> int:
     verdict = f"{failed} of {len(done)} differ" if failed else f"All {len(done)} as they should be"
     console.print(verdict, style="bold red" if failed else "bold green", highlight=False)
     return failed
+
+
+def _trace(console: Console, stack: Stack, production: Production) -> None:
+    """Write the page that traces the first training, and say how to ask for more."""
+    reader = LogReader(stack.client("logs"), stack.output("LogGroup"))
+    HOME.mkdir(parents=True, exist_ok=True)
+    write_page(read_story(reader, Wanted(production.training_uuid)), PAGE)
+    console.print(f"\nThe first training as a timeline: {PAGE}", soft_wrap=True)
+    command = f".venv/bin/fl-notifications trace {production.training_uuid}"
+    console.print(f"The same as tables, while the stack runs (make up): {command}", soft_wrap=True)
