@@ -94,6 +94,16 @@ _PARTIALS: Mapping[str, _Partial] = {
     "BatchGetItem": _Partial(_keys, _replace_keys, _tell_keys),
 }
 
+
+@dataclass(frozen=True)
+class _Call:
+    """A call that is done in part only."""
+
+    whole: Params
+    undone: dict[str, list[Any]]
+    has_rest: bool
+
+
 _UNDO: list[Callable[[], None]] = []
 
 
@@ -143,36 +153,34 @@ class Faults:
         self._register(f"before-call.{service}.{operation}", answer)
 
     def leave_undone(self, operation: str, chosen: Chosen, *, times: int = 10**9) -> None:
-        """Leave the chosen entries of the next calls of an operation undone."""
+        """Leave the chosen entries of the next calls that have any undone."""
         left = times
         service = self.client.meta.service_model.service_name
         partial = _PARTIALS[operation]
-        whole: Params = {}
-        undone: dict[str, list[Any]] = {}
+        key = object()  # of what is kept of a call: several are on their way at once
 
-        def split(params: Params, **_: Any) -> None:
+        def split(params: Params, context: dict[object, Any], **_: Any) -> None:
             nonlocal left
-            undone.clear()
-            whole.clear()
             if left <= 0:
                 return
-            left -= 1
-            whole.update(deepcopy(params))
+            whole = deepcopy(params)
             entries = partial.entries(params)
-            undone.update({key: [e for e in each if chosen(e)] for key, each in entries.items()})
-            rest = {key: [e for e in each if not chosen(e)] for key, each in entries.items()}
-            partial.replace(params, rest)
-
-        def empty(**_: Any) -> tuple[Any, Answer] | None:
-            """AWS takes no empty batch: if nothing is left, there is no call."""
-            if not any(undone.values()):
-                return None
-            done = [e for each in partial.entries(whole).values() for e in each if not chosen(e)]
-            return None if done else (_Http(200), {"ResponseMetadata": {"HTTPStatusCode": 200}})
-
-        def tell(parsed: Answer, **_: Any) -> None:
+            undone = {name: [e for e in each if chosen(e)] for name, each in entries.items()}
+            rest = {name: [e for e in each if not chosen(e)] for name, each in entries.items()}
             if any(undone.values()):
-                partial.tell(parsed, whole, undone)
+                left -= 1
+                context[key] = _Call(whole, undone, any(rest.values()))
+                partial.replace(params, rest)
+
+        def empty(context: dict[object, Any], **_: Any) -> tuple[Any, Answer] | None:
+            """AWS takes no empty batch: if nothing is left, there is no call."""
+            if key not in context or context[key].has_rest:
+                return None
+            return _Http(200), {"ResponseMetadata": {"HTTPStatusCode": 200}}
+
+        def tell(parsed: Answer, context: dict[object, Any], **_: Any) -> None:
+            if key in context:
+                partial.tell(parsed, context[key].whole, context[key].undone)
 
         self._register(f"provide-client-params.{service}.{operation}", split)
         self._register(f"before-call.{service}.{operation}", empty)

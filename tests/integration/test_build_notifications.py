@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.guard import MAX_URL_LENGTH
 from shared.batches import ATTEMPTS
+from shared.guard import MAX_URL_LENGTH
 from shared.repository import TrainingRepository
 from shared.table import TrainingTable
 from shared.trainings import TrainingState

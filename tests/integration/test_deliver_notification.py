@@ -897,7 +897,7 @@ def test_a_message_in_trouble_for_hours_becomes_a_dead_letter_with_the_reason(
     (letter,) = stack.messages(stack.output("DeliveriesDlqUrl"))
     assert json.loads(letter["body"])["notification_id"] == "two-1"
     assert letter["messageAttributes"]["reason"]["stringValue"] == (
-        "unexpected ZeroDivisionError, after 100 receives"
+        f"unexpected ZeroDivisionError, after {MAX_TROUBLED_RECEIVES} receives"
     )
 
 
@@ -908,7 +908,7 @@ def test_a_message_that_was_received_often_but_is_in_no_trouble_is_no_dead_lette
     receivers.add("one", status(503))
     enqueue(stack, message("one", receivers.url("one")))
     event = stack.receive()
-    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "200"
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = str(MAX_TROUBLED_RECEIVES)
     assert len(deliver(event)["batchItemFailures"]) == 1
     assert stack.messages(stack.output("DeliveriesDlqUrl")) == []
 
