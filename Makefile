@@ -12,6 +12,7 @@ BIN := .venv/bin
 VENV := .venv/.ready
 SAM := $(TOOLS)/sam/.ready
 MINISTACK := $(TOOLS)/ministack/.ready
+PEER_ENVIRONMENT := $(TOOLS)/peer/.ready
 
 # What the caller's shell has active must not reach into these environments.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT UV_PYTHON PYTHONPATH PYTHONHOME
@@ -25,7 +26,7 @@ EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-an
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up down invoke test check format-check lint types validate requirements-check \
+.PHONY: help demo up down invoke bench test check format-check lint types validate requirements-check \
         unit integration fuzz simulate e2e format audit lock tools clean
 
 help: ## Show this list
@@ -46,6 +47,9 @@ invoke: tools ## Run a function in Docker on one event: F=BuildNotifications E=e
 	@$(if $(and $(F),$(E)),,echo "Say which function and which event, for instance:"; \
 	  echo "  make invoke F=BuildNotifications E=events/training-started.json"; exit 2)
 	@$(BIN)/fl-notifications invoke $(F) $(E)
+
+bench: tools $(if $(PEER),$(PEER_ENVIRONMENT)) ## Measure, against the bars (PEER="FL_DEMONSTRATOR FL_LOGGING_BASE": and the peer, from its checkouts)
+	@$(BIN)/python -m benchmarks $(if $(PEER),--peer $(PEER) --peer-python $(TOOLS)/peer/bin/python) $(BENCH)
 
 ## What CI checks
 
@@ -137,4 +141,10 @@ $(SAM) $(MINISTACK): $(TOOLS)/%/.ready: tools/%.txt .python-version | $(UV)
 	@{ [ -x $(TOOLS)/$*/bin/python ] || $(UV) venv -q --clear $(TOOLS)/$*; } && \
 	  VIRTUAL_ENV=$(TOOLS)/$* $(UV) pip sync -q --require-hashes --compile-bytecode tools/$*.txt || \
 	  { rm -rf $(TOOLS)/$*; echo "$* could not be fetched (see above)"; exit 1; }
+	@touch $@
+
+# What the peer of the benchmarks needs; only if a checkout of it is given.
+$(PEER_ENVIRONMENT): benchmarks/peer/requirements.txt .python-version | $(UV)
+	@$(UV) venv -q --clear $(TOOLS)/peer && \
+	  VIRTUAL_ENV=$(TOOLS)/peer $(UV) pip install -q --compile-bytecode -r benchmarks/peer/requirements.txt
 	@touch $@

@@ -1,0 +1,256 @@
+"""Measures everything: `make bench`, or `python -m benchmarks [--only PART] [--peer DIRECTORY …]`.
+
+Prints a table and writes `benchmarks/results.json`. Each figure is a ratio within one run of this
+program, or is made of such; nothing is compared with another day or another machine.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from benchmarks import imports, latency, layer
+from benchmarks.measuring import PROJECT, Load, Series, Servers, machine, repeat, run_child, servers
+from benchmarks.pipeline import ROUND, START
+from benchmarks.report import Figure, show
+
+RESULTS: Final = PROJECT / "benchmarks" / "results.json"
+NOTIFICATIONS: Final = 1000
+PARTICIPANTS: Final = 100_000
+PEER_WORKERS: Final = 2
+
+_CPU: Final = "CPU s / 1,000"
+_BARS: Final = {START: 1.8, ROUND: 2.3}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where the peer is.
+
+    Attributes:
+        python: of an environment with what benchmarks/peer/requirements.txt says.
+        checkouts: of fl-demonstrator and of fl-logging-base.
+    """
+
+    python: str
+    checkouts: Sequence[str]
+
+
+class Bench:
+    """All measurements, with the stand-ins that they share."""
+
+    def __init__(self, running: Servers, peer: Peer | None, console: Console) -> None:
+        """Use servers that run."""
+        self._servers = running
+        self._peer = peer
+        self._console = console
+
+    def cpu(self, runs: int) -> Iterator[Figure]:
+        """CPU seconds of the handlers, against the floor and the peer."""
+        for kind in (START, ROUND):
+            results, foreign = self._repeat(
+                runs,
+                lambda: self._child("pipeline", kind, str(NOTIFICATIONS)),  # noqa: B023
+            )
+            totals = _series(sum(each["handlers"].values()) for each in results)
+            parts = {
+                name: _series(each["handlers"][name] for each in results).middle
+                for name in results[0]["handlers"]
+            }
+            details = {"by_function": parts, "log_bytes": _log_bytes(results[0]["log"])}
+            yield Figure(
+                f"handlers, {kind}",
+                totals,
+                _CPU,
+                _BARS[kind],
+                foreign,
+                ", ".join(f"{name} {value:.2f}" for name, value in parts.items()),
+                details,
+            )
+            ratios = (sum(each["handlers"].values()) / each["floor"] for each in results)
+            floor = _series(each["floor"] for each in results)
+            note = f"the floor takes {floor.middle:.2f}"
+            yield Figure(f"… over the floor, {kind}", _series(ratios), "x", 1.3, foreign, note)
+            if self._peer is not None:
+                yield self._against_peer(kind, totals, min(runs, 3))
+
+    def _against_peer(self, kind: str, ours: Series, runs: int) -> Figure:
+        assert self._peer is not None  # noqa: S101 - the caller has looked
+        peer = self._peer
+        results, foreign = self._repeat(
+            runs,
+            lambda: run_child(
+                "benchmarks.peer.run",
+                str(self._servers.receivers_port),
+                kind,
+                str(NOTIFICATIONS),
+                str(PEER_WORKERS),
+                environment={"PYTHONPATH": ":".join(peer.checkouts)},
+                python=peer.python,
+            ),
+        )
+        theirs = _series(each["seconds"] for each in results)
+        shares = _series(ours.middle / value for value in theirs.values)
+        note = f"the peer's workers take {theirs.middle:.2f} [{theirs.low:.2f} … {theirs.high:.2f}]"
+        name = f"… over the peer's, {kind}"
+        return Figure(name, shares, "x", round(1 / 3.5, 3), foreign, note)
+
+    def fan_out(self, runs: int) -> Iterator[Figure]:
+        """One invocation of the builder for very many participants."""
+
+        def once() -> tuple[dict[str, Any], dict[str, Any]]:
+            built = self._child("fan_out", "builder", count=str(PARTICIPANTS))
+            self._servers.calls()
+            bare = self._child("fan_out", "bare", count=str(PARTICIPANTS))
+            self._servers.calls()
+            return built, bare
+
+        results, foreign = self._repeat(runs, once)
+        seconds = _series(built["seconds"] for built, _ in results)
+        ratios = _series(built["seconds"] / bare["seconds"] for built, bare in results)
+        cpu = _series(built["cpu"] / bare["cpu"] for built, bare in results)
+        memory = _series(built["memory_mib"] for built, _ in results)
+        growth = _series(built["memory_mib"] - built["memory_mib_of_few"] for built, _ in results)
+        name = f"builder, {PARTICIPANTS:,} participants"
+        note = f"in CPU seconds {cpu.middle:.2f} x"
+        yield Figure(f"{name}, over a bare loop", ratios, "x", 1.3, foreign, note)
+        yield Figure(f"{name}, wall time", seconds, "s", 600, foreign)
+        yield Figure(f"{name}, most memory", memory, "MiB", 256, foreign)
+        yield Figure("… more than for 10,000", growth, "MiB", 16, foreign)
+
+    def faults(self, runs: int) -> Iterator[Figure]:
+        """The last healthy receiver, if others are not."""
+        # A FIFO queue's consumer gets as many environments as there are groups, up to the maximum
+        # concurrency; "at first" is what is documented for other queues: 5, and 5 more a second.
+        for how, concurrency, bar in (("all", "20+0", 1.2), ("5 at first", "5+5", None)):
+            for kind in ("refusing", "dead"):
+                seeds = iter(range(100))
+
+                def once() -> tuple[float, float]:
+                    seed = str(next(seeds))  # noqa: B023
+                    return (
+                        self._child("faults", "none", concurrency, seed)["seconds"],  # noqa: B023
+                        self._child("faults", kind, concurrency, seed)["seconds"],  # noqa: B023
+                    )
+
+                results, foreign = self._repeat(runs, once)
+                healthy = _series(each for each, _ in results)
+                ratios = _series(faulty / healthy.middle for _, faulty in results)
+                yield Figure(
+                    f"last healthy of 200, 10 % {kind}, {how}",
+                    ratios,
+                    "x",
+                    bar,
+                    foreign,
+                    f"{healthy.middle:.2f} s if all are healthy",
+                )
+
+    def imports(self, runs: int) -> Iterator[Figure]:
+        """What it takes to import each handler's module."""
+
+        def once() -> dict[str, float]:
+            return {
+                name: self._child("imports", name, servers=False)["seconds"]
+                for name in (imports.FLOOR, *imports.MODULES)
+            }
+
+        once()  # compiles
+        results, foreign = self._repeat(runs, once)
+        floor = _series(each[imports.FLOOR] for each in results)
+        for name in imports.MODULES:
+            ratios = _series(each[name] / each[imports.FLOOR] for each in results)
+            note = f"boto3, one client and one model take {floor.middle * 1000:.0f} ms"
+            yield Figure(f"import of {name.split('.')[1]}", ratios, "x", 1.5, foreign, note)
+
+    def stack(self, runs: int) -> Iterator[Figure]:
+        """One change to its arrival on the local stack; and the layer that was built for it."""
+        load = Load(self._servers.processes)
+        times, directory = latency.measure(runs)
+        foreign = load.foreign()
+        note = ", ".join(f"{name} {_series(times[name]).middle:.0f}" for name in latency.STEPS)
+        yield Figure(
+            "change to arrival, local stack", _series(times["all"]), "ms", None, foreign, note
+        )
+        built = layer.look_at(directory / "build" / "SharedLayer", directory / "zip", self._servers)
+        shutil.rmtree(directory)
+        yield Figure("layer, unzipped", Series((built.unzipped_mib,)), "MiB")
+        yield Figure("layer, zipped", Series((built.zipped_mib,)), "MiB")
+        unused = Series((float(len(built.unused)),))
+        yield Figure(
+            "layer, what no function imports", unused, "", 0, None, ", ".join(built.unused)
+        )
+
+    def _child(
+        self, module: str, first: str, *more: str, count: str | None = None, servers: bool = True
+    ) -> dict[str, Any]:
+        known = [self._servers.to_json()] if servers else []
+        arguments = [first, *known, count] if count is not None else [*known, first, *more]
+        return run_child(f"benchmarks.{module}", *arguments, environment=self._servers.environment)
+
+    def _repeat[T](self, runs: int, once: Callable[[], T]) -> tuple[list[T], float]:
+        return repeat(runs, once, self._servers.processes)
+
+
+def _series(values: Any) -> Series:
+    return Series(tuple(values))
+
+
+def _log_bytes(log: str) -> dict[str, float]:
+    """Bytes of log for each notification, by function; metrics apart."""
+    found: dict[str, int] = {}
+    for line in log.splitlines():
+        said = json.loads(line)
+        name = "metrics" if "_aws" in said else said["service"]
+        found[name] = found.get(name, 0) + len(line) + 1
+    notifications = sum('"step":"concluded"' in line for line in log.splitlines())
+    return {name: round(size / notifications, 1) for name, size in found.items()}
+
+
+PARTS: Final = {"cpu": 5, "imports": 7, "faults": 5, "fan_out": 3, "stack": 10}
+"""What can be measured, and how often each is by default."""
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part alone")
+    parser.add_argument("--runs", type=int, help="of each figure, instead of the usual number")
+    parser.add_argument(
+        "--peer", nargs=2, metavar=("FL_DEMONSTRATOR", "FL_LOGGING_BASE"), help="its two checkouts"
+    )
+    parser.add_argument("--peer-python", default="python3", help="with the peer's requirements")
+    given = parser.parse_args()
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=150)
+    peer = None
+    if given.peer and all(Path(each).is_dir() for each in given.peer):
+        peer = Peer(given.peer_python, [str(Path(each).resolve()) for each in given.peer])
+    else:
+        console.print("The peer is skipped: no checkouts given (see benchmarks/README.md).")
+    figures: list[Figure] = []
+    with servers() as running:
+        bench = Bench(running, peer, console)
+        for part in given.only or PARTS:
+            console.print(f"Measuring {part} …", highlight=False)
+            figures += getattr(bench, part)(given.runs or PARTS[part])
+    show(figures, console)
+    described = machine()
+    console.print(f"On {described['cores']} cores of {described['cpu']}, {described['system']}.")
+    if not given.only:
+        content = {
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": described,
+            "figures": [each.to_json() for each in figures],
+        }
+        RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

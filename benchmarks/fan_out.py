@@ -1,0 +1,97 @@
+"""In a process of its own: one invocation of the builder for many participants, or a bare loop.
+
+    python -m benchmarks.fan_out builder|bare SERVERS PARTICIPANTS RESULT
+
+The bare loop sends as many messages of the same size by the same calls, ten each, as many at once.
+All it sends is there before the clock starts: it reads no participants, and makes no messages.
+"""
+
+import itertools
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+
+from benchmarks.events import SQS_BATCH, Context, training_changed
+from benchmarks.measuring import Servers, memory_mib
+from benchmarks.servers import participant_uuid, training_uuid
+from shared.aws import CLIENT_CONFIG, CONNECTIONS
+
+FEW: Final = 10_000
+"""Participants of the warm-up, after which memory is looked at for the first time."""
+
+
+def build(participants: int) -> float:
+    """The seconds that one invocation of the builder takes."""
+    from functions.build_notifications import app  # noqa: PLC0415 - it reads the environment
+
+    change = training_changed(participants, old=("ONGOING", 2), new=("ONGOING", 3))
+    started = time.monotonic()
+    answer = app.lambda_handler(change, Context())  # type: ignore[arg-type]
+    took = time.monotonic() - started
+    if answer["batchItemFailures"]:
+        raise RuntimeError("the builder reports a failure")
+    return took
+
+
+def send_bare(servers: Servers, participants: int) -> float:
+    """The seconds that the calls alone take."""
+    client = boto3.client("sqs", config=CLIENT_CONFIG)
+    queue_url = servers.environment["DELIVERIES_QUEUE_URL"]
+    batches = list(itertools.batched(_entries(participants), SQS_BATCH, strict=False))
+
+    def send(batch: Any) -> int:
+        answer = client.send_message_batch(QueueUrl=queue_url, Entries=batch)
+        return len(answer["Successful"])
+
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        started = time.monotonic()
+        sent = sum(threads.map(send, batches))
+        took = time.monotonic() - started
+    if sent != participants:
+        raise RuntimeError(f"{sent} messages were accepted")
+    return took
+
+
+def _entries(participants: int) -> list[dict[str, str]]:
+    training = training_uuid(participants)
+    # As long as a delivery of a round.
+    body = json.dumps({"notification_id": "5aec6cd4-74b6-563f-a657-43a23d278f6e"}).ljust(720)
+    return [
+        {
+            "Id": str(number % SQS_BATCH),
+            "MessageBody": body,
+            "MessageGroupId": f"{training}:{participant_uuid(number)}",
+            "MessageDeduplicationId": participant_uuid(number),
+        }
+        for number in range(participants)
+    ]
+
+
+def main(what: str, servers: Servers, participants: int) -> dict[str, float]:
+    """Measure one of the two, after a warm-up."""
+    if what == "bare":
+        send_bare(servers, FEW // 10)
+        servers.calls()
+        cpu = time.process_time()
+        return {"seconds": send_bare(servers, participants), "cpu": time.process_time() - cpu}
+    build(FEW)
+    servers.calls()
+    memory = memory_mib("VmHWM")
+    cpu = time.process_time()
+    seconds = build(participants)
+    return {
+        "seconds": seconds,
+        "cpu": time.process_time() - cpu,
+        "memory_mib": memory_mib("VmHWM"),
+        "memory_mib_of_few": memory,
+    }
+
+
+if __name__ == "__main__":
+    result = main(sys.argv[1], Servers.from_json(sys.argv[2]), int(sys.argv[3]))
+    Path(sys.argv[-1]).write_text(json.dumps(result))

@@ -1,0 +1,230 @@
+"""Stand-ins in processes of their own: AWS that only answers, and receivers.
+
+    python -m benchmarks.servers aws PORT RECEIVERS_PORT
+    python -m benchmarks.servers receivers PORT
+
+Both keep what they were sent until somebody asks for it with `GET /taken`.
+"""
+
+import asyncio
+import functools
+import json
+import sys
+import time
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOSTS: Final = tuple(f"127.0.0.{last}" for last in range(2, 12))
+"""Ten hosts, so that ten receivers are ten places to connect to."""
+
+DEAD_AFTER_SECONDS: Final = 600.0
+
+type Answer = tuple[int, bytes]
+
+
+def training_uuid(participants: int) -> str:
+    """The uuid of the training that has so many participants: the stand-in needs no tables."""
+    return f"00000000-0000-4000-8000-{participants:012d}"
+
+
+def participant_uuid(number: int) -> str:
+    """The uuid of a participant."""
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+class Aws:
+    """Answers the calls that the functions make, in AWS's JSON protocols."""
+
+    def __init__(self, receivers_port: int) -> None:
+        """Participants are reached at that port of `HOSTS`."""
+        self._receivers_port = receivers_port
+        self._page = functools.lru_cache(maxsize=200)(self._make_page)
+        self.taken: list[str] = []
+
+    def answer(self, operation: str, body: bytes) -> Answer:
+        """Answer one call; `operation` is the last part of X-Amz-Target."""
+        if operation == "GetSecretValue":
+            return self._secret(body)
+        text = body.decode()
+        self.taken.append(f'["{operation}",{text}]')
+        handle: Callable[[dict[str, Any]], bytes] = getattr(self, f"_{operation}")
+        return 200, handle(json.loads(text))
+
+    @staticmethod
+    def _secret(body: bytes) -> Answer:
+        if b"AWSPREVIOUS" in body:
+            return 400, b'{"__type":"ResourceNotFoundException","Message":"none"}'
+        return 200, b'{"ARN":"arn","Name":"n","VersionId":"1","SecretString":"a master secret"}'
+
+    def _Query(self, call: dict[str, Any]) -> bytes:  # noqa: N802 - AWS's name, like those below
+        training = call["ExpressionAttributeValues"][":training"]["S"]
+        last = call.get("ExclusiveStartKey", {}).get("entity", {}).get("S")
+        start = 0 if last is None else int(last.partition("#")[2][:8], 16) + 1
+        return self._page(training, start, call["Limit"])
+
+    def _make_page(self, training: str, start: int, limit: int) -> bytes:
+        count = int(training[-12:])
+        end = min(count, start + limit)
+        items = [self._participant(training, number) for number in range(start, end)]
+        page: dict[str, Any] = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+        if end < count:
+            page["LastEvaluatedKey"] = {key: items[-1][key] for key in ("training_uuid", "entity")}
+        return json.dumps(page, separators=(",", ":")).encode()
+
+    def _participant(self, training: str, number: int) -> dict[str, Any]:
+        host = HOSTS[number % len(HOSTS)]
+        return {
+            "training_uuid": {"S": training},
+            "entity": {"S": f"PARTICIPANT#{participant_uuid(number)}"},
+            "message_endpoint": {"S": f"http://{host}:{self._receivers_port}/ok/{number}"},
+            "joined_at": {"S": "2026-11-24T08:00:00.000000+00:00"},
+        }
+
+    def _BatchGetItem(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        """Say that the training is in its round 3, and that there is every participant."""
+        state = {"state": {"S": "ONGOING"}, "round": {"N": "3"}}
+        found: dict[str, list[Any]] = {}
+        for table, asked in call["RequestItems"].items():
+            found[table] = [
+                key | (state if key["entity"]["S"] == "TRAINING" else {})
+                for key in asked["Keys"]
+                if "entity" in key
+            ]
+        return _encode({"Responses": found, "UnprocessedKeys": {}})
+
+    def _BatchWriteItem(self, _call: dict[str, Any]) -> bytes:  # noqa: N802
+        return b'{"UnprocessedItems":{}}'
+
+    def _SendMessageBatch(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        return _encode(
+            {
+                "Successful": [
+                    {
+                        "Id": entry["Id"],
+                        "MessageId": "2f8d3b5e-7c53-4c1e-9a3e-2d9a1c7f6b10",
+                        "MD5OfMessageBody": "0cc175b9c0f1b6a831c399e269772661",
+                        "SequenceNumber": "18849496460467696128",
+                    }
+                    for entry in call["Entries"]
+                ],
+                "Failed": [],
+            }
+        )
+
+    def _ChangeMessageVisibilityBatch(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        return _encode({"Successful": [{"Id": e["Id"]} for e in call["Entries"]], "Failed": []})
+
+    def _PutEvents(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        entries = [{"EventId": "11710aed-b79e-4468-a20b-bb3c0c3b4860"} for _ in call["Entries"]]
+        return _encode({"FailedEntryCount": 0, "Entries": entries})
+
+
+def _encode(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
+class _Connection(asyncio.Protocol):
+    """A connection that takes requests of known length."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_server makes
+        self.transport = transport
+        self._data = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while (end := self._data.find(b"\r\n\r\n")) >= 0:
+            head = self._data[:end].lower()
+            _, found, rest = head.partition(b"\r\ncontent-length:")
+            whole = end + 4 + (int(rest.partition(b"\r\n")[0]) if found else 0)
+            if len(self._data) < whole:
+                return
+            request, body = self._data[:end], self._data[end + 4 : whole]
+            self._data = self._data[whole:]
+            self.request(request, body)
+
+    def request(self, head: bytes, body: bytes) -> None:
+        raise NotImplementedError
+
+    def write(self, status: int, body: bytes, *headers: bytes) -> None:
+        lines = (b"HTTP/1.1 %d X" % status, b"Content-Length: %d" % len(body), *headers)
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+
+    def write_taken(self, taken: list[str]) -> None:
+        self.write(200, f"[{','.join(taken)}]".encode())
+        taken.clear()
+
+
+class AwsConnection(_Connection):
+    """A client of `Aws`."""
+
+    def __init__(self, aws: Aws) -> None:
+        """Share one `Aws`."""
+        self._aws = aws
+
+    def request(self, head: bytes, body: bytes) -> None:
+        """Answer."""
+        if head.startswith(b"GET /taken"):
+            self.write_taken(self._aws.taken)
+            return
+        _, _, rest = head.lower().partition(b"\r\nx-amz-target:")
+        at = len(head) - len(rest)
+        target = head[at:].partition(b"\r\n")[0].decode().strip()
+        status, answer = self._aws.answer(target.rpartition(".")[2], body)
+        self.write(
+            status,
+            answer,
+            b"Content-Type: application/x-amz-json-1.0",
+            b"x-amzn-RequestId: TG4HC5KVRJ8V4H3T8JQ2HPV4NVVV4KQNSO5AEMVJF66Q9ASUAAJG",
+            b"x-amz-crc32: %d" % zlib.crc32(answer),
+        )
+
+
+class ReceiverConnection(_Connection):
+    """A POST to a receiver; the path says which kind: `/ok`, `/after-MS`, `/dead`."""
+
+    def __init__(self, taken: list[str]) -> None:
+        """Note what arrives in `taken`."""
+        self._taken = taken
+
+    def request(self, head: bytes, _body: bytes) -> None:
+        """Answer, or do not."""
+        path = head.split(b" ", 2)[1].decode()
+        if path == "/taken":
+            self.write_taken(self._taken)
+            return
+        self._taken.append(f'["{path}",{time.monotonic_ns()}]')
+        kind = path.split("/")[1]
+        if kind.startswith("after-"):
+            seconds = float(kind.removeprefix("after-")) / 1000
+            asyncio.get_running_loop().call_later(seconds, self._accept)
+        elif kind == "dead":
+            asyncio.get_running_loop().call_later(DEAD_AFTER_SECONDS, self.transport.close)
+        else:
+            self._accept()
+
+    def _accept(self) -> None:
+        self.write(200, b"", b"Connection: close")
+        self.transport.close()
+
+
+async def _serve(role: str, port: int, receivers_port: int) -> None:
+    loop = asyncio.get_running_loop()
+    if role == "aws":
+        aws = Aws(receivers_port)
+        servers = [await loop.create_server(lambda: AwsConnection(aws), "127.0.0.1", port)]
+    else:
+        taken: list[str] = []
+        servers = [
+            await loop.create_server(lambda: ReceiverConnection(taken), host, port, backlog=1024)
+            for host in HOSTS
+        ]
+    print("ready", flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[-1])))
