@@ -1,12 +1,13 @@
 """An FL server, and what outsiders see of the deployed stack."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from cli.participants import ParticipantServer
 from cli.stack import Stack
-from tests.e2e.pipeline.kit import FlServer, MasterSecret, Outcomes, QueueReader
+from tests.e2e.pipeline.kit import FlServer, MasterSecret, Outcomes, QueueReader, Rule
+from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
 
 
 @pytest.fixture(scope="session")
@@ -22,22 +23,23 @@ def outcomes(stack: Stack) -> Outcomes:
     return Outcomes(stack)
 
 
-@pytest.fixture(scope="module")
-def success_unheard(stack: Stack) -> Iterator[None]:
-    """Leave CallbackSuccess alone for a while: it only logs.
+@pytest.fixture(scope="session", autouse=True)
+def success_rule(stack: Stack) -> Rule:
+    """The rule of CallbackSuccess, disabled but where a test wants it: it only logs.
 
     The emulator starts a new worker for every event that comes while the others are busy, which
-    takes seconds of the machine's time for each: too much for tests with hundreds of deliveries.
+    takes seconds of the machine's time for each: too much for thousands of deliveries.
     """
-    events, bus = stack.client("events"), stack.output("OutcomesBus")
-    [rule] = [
-        each["Name"]
-        for each in events.list_rules(EventBusName=bus)["Rules"]
-        if "training_notification_callback_success" in each.get("EventPattern", "")
-    ]
-    events.disable_rule(Name=rule, EventBusName=bus)
-    yield
-    events.enable_rule(Name=rule, EventBusName=bus)
+    rule = Rule.with_callback(stack, "training_notification_callback_success")
+    rule.disable()
+    return rule
+
+
+@pytest.fixture(scope="session")
+def policy_trainings(fl_server: FlServer) -> Iterator[Mapping[str, PolicyTraining]]:
+    """The trainings of the failure policy's tests; they take a while, so they begin early."""
+    with ParticipantServer() as server:
+        yield {name: case.begin(name, fl_server, server) for name, case in POLICY_CASES.items()}
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ import signal
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -28,6 +29,7 @@ from cli.stack import Stack
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -76,7 +78,7 @@ def eventually[T](
     while not accept(seen := look()):
         if time.monotonic() >= deadline:
             pytest.fail(f"{what}: not within {seconds:.0f} s; seen last: {seen!r}")
-        time.sleep(0.05)
+        time.sleep(0.1)
     return seen
 
 
@@ -368,19 +370,53 @@ def listen(stack: Stack, name: str, pattern: Mapping[str, Any]) -> QueueReader:
     return QueueReader(stack.client("sqs"), url)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the outcomes' bus."""
+
+    client: "EventBridgeClient"
+    bus: str
+    name: str
+
+    @classmethod
+    def with_callback(cls, stack: Stack, callback: str) -> Self:
+        """Find the rule that calls a callback."""
+        client, bus = stack.client("events"), stack.output("OutcomesBus")
+        [name] = [
+            rule["Name"]
+            for rule in client.list_rules(EventBusName=bus)["Rules"]
+            if callback in rule.get("EventPattern", "")
+        ]
+        return cls(client, bus, name)
+
+    def disable(self) -> None:
+        """Let it do nothing."""
+        self.client.disable_rule(Name=self.name, EventBusName=self.bus)
+
+    def enable(self) -> None:
+        """Let it do what it is for."""
+        self.client.enable_rule(Name=self.name, EventBusName=self.bus)
+
+
 class Outcomes:
     """All outcomes of the stack."""
 
     def __init__(self, stack: Stack) -> None:
         self._reader = listen(stack, "all-outcomes", {"source": ["fl.notifications"]})
+        self._read = 0
+        self._by_training: defaultdict[str, list[Any]] = defaultdict(list)
 
     def events(self, training: TrainingItem, receiver_uuid: str | None = None) -> list[Any]:
         """The events about a training, or about one of its receivers, in order of arrival."""
+        messages = self._reader.messages()
+        for message in messages[self._read :]:
+            event = message.json
+            self._by_training[event["detail"]["training_uuid"]].append(event)
+        self._read = len(messages)
         return [
             event
-            for message in self._reader.messages()
-            if (event := message.json)["detail"]["training_uuid"] == training.uuid
-            and receiver_uuid in {None, event["detail"]["receiver_uuid"]}
+            for event in self._by_training[training.uuid]
+            if receiver_uuid in {None, event["detail"]["receiver_uuid"]}
         ]
 
     def wait_for(
@@ -420,12 +456,12 @@ def function_name(stack: Stack, logical_id: str) -> str:
     return answer["StackResourceDetail"]["PhysicalResourceId"]
 
 
-def log_lines(stack: Stack, text: str) -> list[dict[str, Any]]:
-    """The functions' own lines of the log that contain a text."""
+def log_lines(stack: Stack, text: str, since: float) -> list[dict[str, Any]]:
+    """The functions' own lines of the log that contain a text, from a unix time on."""
     pages = (
         stack.client("logs")
         .get_paginator("filter_log_events")
-        .paginate(logGroupName=stack.output("LogGroup"), filterPattern=f'"{text}"')
+        .paginate(logGroupName=stack.output("LogGroup"), startTime=int(since * 1000))
     )
     return [
         json.loads(event["message"])

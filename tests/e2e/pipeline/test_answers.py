@@ -170,7 +170,11 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def joined(fl_server: FlServer, closed_port: int) -> Iterator[Joined]:
+def joined(
+    fl_server: FlServer,
+    closed_port: int,
+    policy_trainings: object,  # begun now, as they have to wait as well
+) -> Iterator[Joined]:
     """Everybody joins at once."""
     with ExitStack() as stack:
         server = stack.enter_context(ParticipantServer())

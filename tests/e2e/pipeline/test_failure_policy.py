@@ -1,16 +1,13 @@
 """The table "Failure policy", row by row; all trainings run at once."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from cli.participants import (
     Answer,
-    Behaviour,
-    Participant,
     ParticipantServer,
     Request,
     always,
@@ -23,130 +20,25 @@ from tests.e2e.pipeline.kit import (
     START,
     FlServer,
     Outcomes,
-    TrainingItem,
     arrived,
     eventually,
     expect,
     update,
 )
+from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
 
 LONG: Final = 120.0
 """Until a participant that is down has failed: six attempts, 15 s of waiting between them."""
 
-STRICT: Final[Mapping[str, Any]] = {"failure_policy": "strict"}
-QUORUM: Final[Mapping[str, Any]] = {"failure_policy": "quorum"}
-
-
-def at_first_round(status: int | None) -> Behaviour:
-    """Never take round 0, but everything else."""
-    return rejecting(0, status=status)  # type: ignore[arg-type]  # None: closed without a word
-
-
-@dataclass(frozen=True)
-class Case:
-    """A training with two good participants and a bad one.
-
-    Attributes:
-        bad: How the bad one answers.
-        options: Of the training; given the bad one's uuid.
-        removed: Whether the bad one is removed.
-        reason: What the error says; None if the training goes on.
-        good: How many good participants there are.
-    """
-
-    bad: Behaviour
-    options: Callable[[str], Mapping[str, Any] | None]
-    removed: bool
-    reason: str | None = None
-    good: int = 2
-
-
-def plainly(options: Mapping[str, Any] | None) -> Callable[[str], Mapping[str, Any] | None]:
-    return lambda _bad: options
-
-
-def required(options: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
-    return lambda bad: {**options, "required_participants": [bad]}
-
-
-REJECTS: Final = at_first_round(400)
-BUSY: Final = at_first_round(503)
-DOWN: Final = at_first_round(None)
-
-REQUIRED_IS_OUT = "a required participant is out"
-TOO_FEW_1 = "fewer than 1 participants are left"
-TOO_FEW_3 = "fewer than 3 participants are left"
-
-CASES: Final[Mapping[str, Case]] = {
-    # --- rejected: the participant is deleted
-    "rejected, no options": Case(REJECTS, plainly(None), removed=True),
-    "rejected, strict": Case(REJECTS, plainly(STRICT), removed=True),
-    "rejected, quorum": Case(REJECTS, plainly(QUORUM), removed=True),
-    "rejected, attempts used up": Case(BUSY, plainly(None), removed=True),
-    # --- then, if it was required or too few are left, the training becomes ERROR
-    "rejected, required": Case(REJECTS, required(STRICT), removed=True, reason=REQUIRED_IS_OUT),
-    "rejected, the last one": Case(REJECTS, plainly(None), removed=True, reason=TOO_FEW_1, good=0),
-    "rejected, too few left": Case(
-        REJECTS, plainly({"min_participants": 3}), removed=True, reason=TOO_FEW_3
-    ),
-    "rejected, just enough left": Case(REJECTS, plainly({"min_participants": 2}), removed=True),
-    "rejected, nobody needed": Case(
-        REJECTS, plainly({"min_participants": 0}), removed=True, good=0
-    ),
-    "rejected, another one required": Case(
-        REJECTS,
-        plainly({"required_participants": ["00000000-0000-4000-8000-000000000000"]}),
-        removed=True,
-    ),
-    # --- failed, strict: the training becomes ERROR
-    "failed, no options": Case(DOWN, plainly(None), removed=False, reason="connection lost"),
-    "failed, strict": Case(DOWN, plainly(STRICT), removed=False, reason="connection lost"),
-    # --- failed, quorum: as rejected
-    "failed, quorum": Case(DOWN, plainly(QUORUM), removed=True),
-    "failed, quorum, required": Case(DOWN, required(QUORUM), removed=True, reason=REQUIRED_IS_OUT),
-    "failed, quorum, the last one": Case(
-        DOWN, plainly(QUORUM), removed=True, reason=TOO_FEW_1, good=0
-    ),
-    "failed, quorum, too few left": Case(
-        DOWN, plainly({**QUORUM, "min_participants": 3}), removed=True, reason=TOO_FEW_3
-    ),
-}
-GOES_ON: Final = [name for name, case in CASES.items() if case.reason is None]
-ENDS: Final = [name for name, case in CASES.items() if case.reason is not None]
-
-
-@dataclass
-class Begun:
-    """A training that has begun."""
-
-    training: TrainingItem
-    bad: Participant
-    good: list[Participant]
-    actor: Participant
-    options: Mapping[str, Any] | None = field(default=None)
-
-
-@pytest.fixture(scope="module")
-def begun(fl_server: FlServer) -> Iterator[Mapping[str, Begun]]:
-    """All trainings, begun at once."""
-    with ParticipantServer() as server:
-        cases = {}
-        for name, case in CASES.items():
-            bad = server.add(case.bad, name=f"{name}: the bad one")
-            good = [server.add(name=f"{name}: a good one") for _ in range(case.good)]
-            actor = server.add(name=f"{name}: the actor")
-            training = fl_server.training(
-                bad, *good, actor=actor, state="ONGOING", options=case.options(bad.uuid)
-            )
-            cases[name] = Begun(training, bad, good, actor)
-        yield cases
+GOES_ON: Final = [name for name, case in POLICY_CASES.items() if case.reason is None]
+ENDS: Final = [name for name, case in POLICY_CASES.items() if case.reason is not None]
 
 
 @pytest.mark.parametrize("name", GOES_ON)
 def test_the_training_goes_on_without_the_one_who_is_removed(
-    name: str, begun: Mapping[str, Begun]
+    name: str, policy_trainings: Mapping[str, PolicyTraining]
 ) -> None:
-    one = begun[name]
+    one = policy_trainings[name]
 
     eventually(
         lambda: one.training.participants,
@@ -168,9 +60,9 @@ def test_the_training_goes_on_without_the_one_who_is_removed(
 
 @pytest.mark.parametrize("name", ENDS)
 def test_the_training_becomes_error_and_the_survivors_are_told(
-    name: str, begun: Mapping[str, Begun]
+    name: str, policy_trainings: Mapping[str, PolicyTraining]
 ) -> None:
-    case, one = CASES[name], begun[name]
+    case, one = POLICY_CASES[name], policy_trainings[name]
 
     item = eventually(
         one.training.read,
@@ -195,9 +87,9 @@ def test_the_training_becomes_error_and_the_survivors_are_told(
 
 @pytest.mark.parametrize("name", ENDS)
 def test_only_who_is_removed_is_missing_when_the_training_has_ended(
-    name: str, begun: Mapping[str, Begun]
+    name: str, policy_trainings: Mapping[str, PolicyTraining]
 ) -> None:
-    case, one = CASES[name], begun[name]
+    case, one = POLICY_CASES[name], policy_trainings[name]
 
     eventually(lambda: one.training.state, lambda state: state == "ERROR", "ERROR", seconds=LONG)
 
@@ -212,7 +104,7 @@ def test_only_who_is_removed_is_missing_when_the_training_has_ended(
         assert REMOVED not in one.bad.labels
 
 
-def _one_is_told_of_its_removal(one: Begun) -> None:
+def _one_is_told_of_its_removal(one: PolicyTraining) -> None:
     eventually(lambda: one.bad.labels, lambda labels: labels[-1] == REMOVED, "the bad one's end")
     labels = one.bad.labels
     assert labels[0] == START

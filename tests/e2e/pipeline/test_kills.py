@@ -25,8 +25,6 @@ from tests.e2e.pipeline.kit import (
     workers,
 )
 
-pytestmark = pytest.mark.usefixtures("success_unheard")
-
 ENOUGH = 90.0
 """Seconds until a message is visible again (30 here), and all others have come behind it."""
 
@@ -79,7 +77,7 @@ def killed(local_stack: LocalStack, fl_server: FlServer) -> Iterator[Killed]:
 def test_a_building_function_that_is_killed_loses_and_repeats_nothing(
     local_stack: LocalStack, stack: Stack, fl_server: FlServer, participants: ParticipantServer
 ) -> None:
-    receivers = [participants.add(name=f"receiver {number}") for number in range(200)]
+    receivers = [participants.add(name=f"receiver {number}") for number in range(120)]
     training = fl_server.training(state=None)
     fl_server.join_all(training, receivers)
     fl_server.let_it_be_read()

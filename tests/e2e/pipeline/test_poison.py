@@ -1,6 +1,7 @@
 """What can't be read blocks nobody, and is kept with the reason."""
 
 import json
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -128,7 +129,13 @@ BAD_PARTICIPANTS: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
 
 
 @pytest.fixture(scope="module")
-def bad_trainings(fl_server: FlServer) -> Mapping[str, TrainingItem]:
+def since() -> float:
+    """A time before all that is written here."""
+    return time.time()
+
+
+@pytest.fixture(scope="module")
+def bad_trainings(fl_server: FlServer, since: float) -> Mapping[str, TrainingItem]:
     """All bad trainings, written one after the other."""
     written = {}
     for name, (changes, _) in BAD_TRAININGS.items():
@@ -161,13 +168,15 @@ def test_a_training_that_cannot_be_read_becomes_a_dead_letter(
         assert part in letter.attributes["reason"]
 
 
-def test_it_is_logged_too(stack: Stack, bad_trainings: Mapping[str, TrainingItem]) -> None:
+def test_it_is_logged_too(
+    stack: Stack, bad_trainings: Mapping[str, TrainingItem], since: float
+) -> None:
     wanted = {(training.uuid, BAD_TRAININGS[name][1]) for name, training in bad_trainings.items()}
     eventually(
         lambda: {
             (training, field)
             for training, field in wanted
-            for line in log_lines(stack, "unreadable item")
+            for line in log_lines(stack, "unreadable item", since)
             if line["level"] == "ERROR" and line["field"] == field and training in line["item"]
         },
         lambda found: found == wanted,

@@ -22,8 +22,6 @@ from tests.e2e.pipeline.kit import (
     update,
 )
 
-pytestmark = pytest.mark.usefixtures("success_unheard")
-
 type Step = tuple[str, int, list[str]]
 """A state and a round that are written, and what the participants are told then."""
 

@@ -27,8 +27,6 @@ from tests.e2e.pipeline.kit import (
     update,
 )
 
-pytestmark = pytest.mark.usefixtures("success_unheard")
-
 
 @dataclass(frozen=True)
 class Case:
