@@ -92,16 +92,17 @@ def _redrive(stack: Stack, box: Box, waiting: int) -> tuple[int, list[tuple[Lett
     # In small portions: a letter must be dealt with while it is hidden from others. Those that
     # are left stay hidden until the end, or come once more and end the work.
     while done + len(left) < waiting:
-        portion = [each for each in read_letters(stack, box, 10) if each.message_id not in left]
+        most = min(10, waiting - done - len(left))
+        portion = [each for each in read_letters(stack, box, most) if each.message_id not in left]
         if not portion:
             break
         for letter in portion:
             try:
                 redrive_letter(stack, letter)
+                discard(stack, letter)
             except (CannotRedriveError, ClientError, BotoCoreError) as error:
                 left[letter.message_id] = letter, str(error)
             else:
-                discard(stack, letter)
                 done += 1
     for letter, _ in left.values():
         hide(stack, letter, 0)

@@ -131,7 +131,7 @@ def _letter(box: Box, message: "MessageTypeDef") -> Letter:
         receipt_handle=message["ReceiptHandle"],
         at=datetime.fromtimestamp(sent, UTC),
         why=why,
-        about={key: value for key, value in about.items() if value not in {None, ""}},
+        about={key: value for key, value in about.items() if value not in (None, "")},
         content=content,
         body=body,
     )
@@ -143,10 +143,9 @@ def _about_delivery(
     why = attributes.get("reason") or (
         "the queue gave up: received too often without an end, so the function died of it each time"
     )
-    receiver = content.get("receiver")
     return why, {
         "training_uuid": content.get("training_uuid"),
-        "receiver_uuid": receiver.get("uuid") if isinstance(receiver, dict) else None,
+        "receiver_uuid": _dict(content.get("receiver")).get("uuid"),
         "notification_type": content.get("notification_type"),
         "round": content.get("round"),
         "notification_id": content.get("notification_id"),
@@ -156,7 +155,7 @@ def _about_delivery(
 def _about_change(
     content: Mapping[str, Any], attributes: Mapping[str, str]
 ) -> tuple[str, dict[str, Any]]:
-    if (batch := content.get("DDBStreamBatchInfo")) is not None:
+    if batch := _dict(content.get("DDBStreamBatchInfo")):
         return _lambda_gave_up(content), {
             "first_sequence_number": batch.get("startSequenceNumber"),
             "last_sequence_number": batch.get("endSequenceNumber"),
@@ -180,7 +179,7 @@ def _about_outcome(
     else:
         code = attributes.get("ERROR_CODE", "")
         why = f"the rule gave up: {code} {attributes.get('ERROR_MESSAGE', '')}".strip()
-    detail = event.get("detail") or {}
+    detail = _dict(event.get("detail"))
     return why, {
         "training_uuid": detail.get("training_uuid"),
         "receiver_uuid": detail.get("receiver_uuid"),
@@ -194,13 +193,17 @@ def _about_outcome(
 
 def outcome_event(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """The event in a letter of the callbacks: as it is, or wrapped by Lambda's destination."""
-    payload = content.get("requestPayload", content)
-    return payload if isinstance(payload, dict) else {}
+    return _dict(content.get("requestPayload", content))
 
 
 def _lambda_gave_up(content: Mapping[str, Any]) -> str:
-    context = content.get("requestContext") or {}
-    payload = content.get("responsePayload") or {}
+    context = _dict(content.get("requestContext"))
+    payload = _dict(content.get("responsePayload"))
     said = " ".join(str(payload[key]) for key in ("errorType", "errorMessage") if payload.get(key))
     why = f"Lambda gave up: {context.get('condition', 'no condition given')}"
     return f"{why}: {said}" if said else why
+
+
+def _dict(value: object) -> dict[str, Any]:
+    """The value if it is an object in JSON's sense; a letter may hold anything."""
+    return value if isinstance(value, dict) else {}

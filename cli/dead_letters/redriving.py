@@ -34,8 +34,14 @@ FUNCTION_SECONDS: Final = 910
 PORTION: Final = 5
 """Records for one invocation: two images of 400 KB each, and an invocation takes 6 MB."""
 
+MAX_HIDING_SECONDS: Final = 43_000
+"""SQS hides a message for twelve hours at the most, counted from when it was received."""
+
 MAX_PAGES: Final = 1000
 """Pages of the stream that are read for one batch, empty ones included."""
+
+
+GONE: Final = "the item is gone: there is nothing to tell any more"
 
 
 class CannotRedriveError(Exception):
@@ -99,12 +105,15 @@ def _outcome(stack: Stack, letter: Letter) -> None:
 def _change(stack: Stack, letter: Letter) -> None:
     """Have BuildNotifications process the records again: the same ids, so nobody is told twice."""
     content = letter.content or {}
-    if "DDBStreamBatchInfo" in content:
-        records = list(_records_of_stream(stack, content["DDBStreamBatchInfo"]))
-    elif isinstance(content.get("record"), dict):
-        records = [_mended(stack, content["record"], content.get("entity"))]
-    else:
-        raise CannotRedriveError("it holds no record of the stream")
+    try:
+        if "DDBStreamBatchInfo" in content:
+            records = list(_records_of_stream(stack, content["DDBStreamBatchInfo"]))
+        else:
+            records = _mended(stack, content["record"], content.get("entity"), content.get("field"))
+    except (KeyError, TypeError, AttributeError):
+        raise CannotRedriveError("it holds no record of the stream") from None
+    if not records:
+        return
     function = stack.client("cloudformation").describe_stack_resource(
         StackName=stack.name, LogicalResourceId="BuildNotifications"
     )["StackResourceDetail"]["PhysicalResourceId"]
@@ -115,7 +124,7 @@ def _change(stack: Stack, letter: Letter) -> None:
         stack.endpoint_url,
         config=Config(read_timeout=FUNCTION_SECONDS, retries={"total_max_attempts": 1}),
     )
-    hide(stack, letter, FUNCTION_SECONDS * -(-len(records) // PORTION))
+    hide(stack, letter, min(MAX_HIDING_SECONDS, FUNCTION_SECONDS * -(-len(records) // PORTION)))
     for portion in itertools.batched(records, PORTION, strict=False):
         event = json.dumps({"Records": portion}, default=_as_event).encode()
         answer = client.invoke(FunctionName=function, Payload=event)
@@ -126,47 +135,113 @@ def _change(stack: Stack, letter: Letter) -> None:
             raise CannotRedriveError("BuildNotifications could not process it; its log says why")
 
 
-def _mended(stack: Stack, record: Mapping[str, Any], entity: object) -> dict[str, Any]:
-    """The record with what was wrong with its item mended, as the item is now.
+def _mended(
+    stack: Stack, record: Mapping[str, Any], entity: object, field: object
+) -> list[dict[str, Any]]:
+    """The record, if what was wrong is mended, with its own item as it is now.
 
-    State and round stay those of the record: what the training has come to since has been told by
-    records of its own. If a participant was what could not be read, the training's record stays as
-    it was: participants are read anew.
+    Args:
+        stack: whose tables.
+        record: of the stream, as it was.
+        entity: of the item that was being read when something was found to be unreadable.
+        field: what was unreadable.
+
+    Returns:
+        The record; nothing if what there is to tell has been told by a later record.
 
     Raises:
-        CannotRedriveError: if the item is gone, or not mended yet.
+        CannotRedriveError: if the item is gone, or something is not mended yet.
     """
-    stream = dict(record["dynamodb"])
-    keys, image = stream["Keys"], stream.get("NewImage")
-    if record["eventName"] == "REMOVE":
-        return dict(record)
-    if entity != keys["entity"]["S"]:
-        if image is None:
-            raise CannotRedriveError("the record was too large to be kept")
-        return dict(record)
-    item = (
-        stack.client("dynamodb")
-        .get_item(TableName=stack.output("TrainingsTable"), Key=keys, ConsistentRead=True)
-        .get("Item")
-    )
+    own = record["dynamodb"]["Keys"]["entity"]["S"]
+    if own == TRAINING_ENTITY:
+        if entity == TRAINING_ENTITY:
+            return _training_mended(stack, record, field)
+        return _participant_of_training_mended(stack, record, entity)
+    return [_participant_mended(stack, record)]
+
+
+def _training_mended(
+    stack: Stack, record: Mapping[str, Any], field: object
+) -> list[dict[str, Any]]:
+    """A training's record, for a training that could not be read.
+
+    State and round stay those of the record: what the training has come to since has been told by
+    records of its own. If they were what could not be read, so has everything: to the record that
+    mended them, there was no training before.
+    """
+    stream = record["dynamodb"]
+    item = _item_now(stack, stream["Keys"])
     if item is None:
-        raise CannotRedriveError("the item is gone: there is nothing to tell any more")
-    try:
-        (Training if entity == TRAINING_ENTITY else Participant).from_item(item)
-    except UnreadableItemError as error:
-        raise CannotRedriveError(f"not mended yet: {error}") from None
-    if entity == TRAINING_ENTITY:
-        item = _as_far_as_then(item, image or {})
-    return {**record, "dynamodb": {**stream, "NewImage": item}}
-
-
-def _as_far_as_then(item: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
-    """The item with the state and round of another image, unless they were what was wrong in it."""
+        raise CannotRedriveError(GONE)
+    _check_mended(Training, item)
+    then = stream.get("NewImage")
+    if then is None:  # too large to be kept
+        if str(field) in Progress.model_fields:
+            return []
+        return [_with_image(record, item)]
     try:
         Progress.from_item(then)
     except UnreadableItemError:
-        return dict(item)
-    return {**item, "state": then["state"], "round": then["round"]}
+        return []
+    return [_with_image(record, {**item, "state": then["state"], "round": then["round"]})]
+
+
+def _participant_of_training_mended(
+    stack: Stack, record: Mapping[str, Any], entity: object
+) -> list[dict[str, Any]]:
+    """A training's record, for a participant that could not be read when all were told.
+
+    It stays as it was, as participants are read anew. If that one is gone, the others may still
+    have missed something: one that was written anew under a right key, say.
+    """
+    stream = record["dynamodb"]
+    if stream.get("NewImage") is None:
+        raise CannotRedriveError("the record was too large to be kept")
+    item = _item_now(stack, {**stream["Keys"], "entity": {"S": str(entity)}})
+    if item is not None:
+        _check_mended(Participant, item)
+    return [dict(record)]
+
+
+def _participant_mended(stack: Stack, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A participant's own record: it, or its training, could not be read."""
+    stream = record["dynamodb"]
+    training = _item_now(stack, {**stream["Keys"], "entity": {"S": TRAINING_ENTITY}})
+    if training is not None:
+        _check_mended(Training, training)
+    if record["eventName"] == "REMOVE":
+        if stream.get("OldImage") is None:
+            raise CannotRedriveError("the record was too large to be kept")
+        try:
+            Participant.from_item(stream["OldImage"])
+        except UnreadableItemError as error:
+            raise CannotRedriveError(f"the item is gone, nobody can mend it: {error}") from None
+        return dict(record)
+    item = _item_now(stack, stream["Keys"])
+    if item is None:
+        raise CannotRedriveError(GONE)
+    _check_mended(Participant, item)
+    return _with_image(record, item)
+
+
+def _item_now(stack: Stack, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = (
+        stack.client("dynamodb")
+        .get_item(TableName=stack.output("TrainingsTable"), Key=key, ConsistentRead=True)
+        .get("Item")
+    )
+    return found
+
+
+def _check_mended(model: type[Training | Participant], item: Mapping[str, Any]) -> None:
+    try:
+        model.from_item(item)
+    except UnreadableItemError as error:
+        raise CannotRedriveError(f"not mended yet: {error}") from None
+
+
+def _with_image(record: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, "dynamodb": {**record["dynamodb"], "NewImage": dict(item)}}
 
 
 def _records_of_stream(stack: Stack, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -191,7 +266,7 @@ def _records_of_stream(stack: Stack, batch: Mapping[str, Any]) -> Iterator[dict[
             for record in answer["Records"]:
                 number = int(record["dynamodb"]["SequenceNumber"])
                 if number <= int(last):
-                    yield record
+                    yield _as_lambda_shows_it(record)
                 if number >= int(last):
                     return
             iterator = answer.get("NextShardIterator")
@@ -202,6 +277,14 @@ def _records_of_stream(stack: Stack, batch: Mapping[str, Any]) -> Iterator[dict[
             f"the stream has the records no longer (it keeps them for 24 hours): {error}"
         ) from error
     raise CannotRedriveError("the stream does not have all of the records")
+
+
+def _as_lambda_shows_it(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The API spells who did it with capitals, Lambda without: without, it is found to be TTL."""
+    if not record.get("userIdentity"):
+        return dict(record)
+    who = {key[:1].lower() + key[1:]: value for key, value in record["userIdentity"].items()}
+    return {**record, "userIdentity": who}
 
 
 def _as_event(value: object) -> object:
