@@ -501,6 +501,43 @@ def test_a_training_that_becomes_readable_again_is_announced_as_if_it_were_new(
     assert len(dead_letters(stack)) == 1
 
 
+@pytest.mark.parametrize("wrong", [{"options": {"failure_policy": "?"}}, {"actor": None}])
+def test_a_training_that_is_mended_in_the_same_round_is_not_announced_again(
+    stack: Stack, running: TrainingRepository, build: Function, wrong: dict[str, Any]
+) -> None:
+    good = stack.item(TRAINING_UUID)
+    assert good is not None
+    bad = {key: value for key, value in good.items() if wrong.get(key, "") is not None}
+    stack.put(bad | item({key: value for key, value in wrong.items() if value is not None}), good)
+    assert failures(build(stack.changes())) == []
+    assert told(stack) == []
+    assert len(dead_letters(stack)) == 1
+
+
+def test_an_unreadable_participant_is_set_aside_once_at_a_start(
+    stack: Stack, server: TrainingRepository, build: Function
+) -> None:
+    """Although the participants are read twice for it."""
+    server.create(TRAINING_UUID, MODEL_UUID, ACTOR, [ONE])
+    stack.put(participant_item("bad", message_endpoint=None))
+    stack.changes()
+    server.start(TRAINING_UUID)
+    build(stack.changes())
+    assert told(stack) == [("TRAINING_START", "one"), ("UPDATE_ROUND_START", "one")]
+    assert len(dead_letters(stack)) == 1
+
+
+def test_a_start_is_enqueued_once(
+    stack: Stack, server: TrainingRepository, build: Function
+) -> None:
+    server.create(TRAINING_UUID, MODEL_UUID, ACTOR, [ONE, TWO])
+    stack.changes()
+    server.start(TRAINING_UUID)
+    faults = Faults(build.app.sqs)
+    build(stack.changes())
+    assert [len(call["Entries"]) for call in faults.calls["SendMessageBatch"]] == [2, 2]
+
+
 def test_the_images_of_a_huge_item_are_left_out_of_its_dead_letter(
     stack: Stack, build: Function
 ) -> None:
@@ -727,7 +764,6 @@ def test_each_message_is_logged_once_the_queue_has_it_and_nothing_secret_is(
         assert line["notification_type"] == "UPDATE_ROUND_START"
         assert (line["training_uuid"], line["round"]) == (TRAINING_UUID, 1)
         assert "function_request_id" in line
-        assert "cold_start" in line
         assert line["queued_ms"] >= 0
     assert [each for each in SECRETS if each in build.text] == []
 

@@ -597,6 +597,8 @@ def test_the_layer_is_the_shared_package() -> None:
     assert layer["Properties"]["ContentUri"] == "shared/"
     assert layer["Properties"]["CompatibleRuntimes"] == ["python3.13"]
     assert layer["Metadata"]["BuildMethod"] == "python3.13"
+    # SAM reads this before there are parameters.
+    assert layer["Metadata"]["BuildArchitecture"] == DEFAULTS["Architecture"]
     assert layer["Metadata"]["BuildProperties"] == {
         "ParentPackageMode": "explicit",
         "ParentPackages": "shared",
