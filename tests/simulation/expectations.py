@@ -66,11 +66,14 @@ def expectations(history: History) -> list[Expected]:
 
 
 def kinds_of(old: Item | None, new: Item) -> list[NotificationType]:
-    """The notifications that follow a change of a training's item, in their order."""
-    before = old if readable_training(old) else None
+    """The notifications that follow a change of a training's item, in their order.
+
+    Where the training was before counts even if its item was unreadable for another reason: what it
+    called for is a dead letter then.
+    """
     state, number = new["state"]["S"], new["round"]["N"]
-    was = state_of(before)
-    changed = before is None or was != state or before["round"]["N"] != number
+    was = state_of(old)
+    changed = old is None or was != state or old["round"]["N"] != number
     if state == "ONGOING" and was in {None, "INITIAL"}:
         return [T.TRAINING_START, T.UPDATE_ROUND_START]
     if state in RUNNING and changed:
@@ -109,7 +112,8 @@ def _of_training(history: History, write: Write) -> Iterator[Expected]:
         for entity in history.participants_ever(training)
     ]
     candidates = [candidate for candidate in candidates if candidate.readable]
-    for index, kind in enumerate(kinds_of(write.old, new)):
+    kinds = kinds_of(write.old, new)
+    for index, kind in enumerate(kinds):
         order = (write.sequence_number, index)
         for candidate in candidates:
             if kind is T.TRAINING_START:
@@ -117,9 +121,10 @@ def _of_training(history: History, write: Write) -> Iterator[Expected]:
             else:
                 must = history.certain(write) and candidate.all_the_time
                 yield _notification(write, kind, candidate.receiver, order, must=must)
-        if kind in ANNOUNCED and write.old is not None and index == 0:
+        if kind in ANNOUNCED:
+            before = new if T.TRAINING_START in kinds else write.old
             for candidate in candidates:
-                yield from _starts_of_who_joined_since(write, candidate)
+                yield from _starts_of_who_joined_since(write, order, before, candidate)
         if kind in {T.TRAINING_FINISHED, T.TRAINING_ERROR}:
             actor = new["actor"]["M"]["uuid"]["S"]
             yield _notification(write, kind, actor, order, must=history.certain(write))
@@ -145,9 +150,11 @@ def _starts(
         )
 
 
-def _starts_of_who_joined_since(write: Write, candidate: _Candidate) -> Iterator[Expected]:
+def _starts_of_who_joined_since(
+    write: Write, order: tuple[int, int], before: Item | None, candidate: _Candidate
+) -> Iterator[Expected]:
     """Who joined since the change before may be told of the start by this one, before its round."""
-    changed = text_of(write.old, "last_update")
+    changed = text_of(before, "last_update")
     for item in candidate.readable:
         joined = joined_at(item)
         if joined is not None and changed is not None and joined > changed:
@@ -155,7 +162,7 @@ def _starts_of_who_joined_since(write: Write, candidate: _Candidate) -> Iterator
                 start_id(write.key[0], candidate.receiver, joined),
                 T.TRAINING_START,
                 candidate.receiver,
-                (write.sequence_number, -1),
+                order,
                 must=False,
                 of_training=True,
             )

@@ -389,7 +389,9 @@ def _follows(history: History, built: Built, outcome: str, attempts: int) -> boo
             return refused or (last and any(map(try_later, statuses)))
         case "failed":
             forbidden = behaviour is not None and not behaviour.allowed
-            return forbidden or (last and any(isinstance(each, Unreachable) for each in told))
+            lost = built.id in history.world.receivers.lost
+            unreachable = lost or any(isinstance(each, Unreachable) for each in told)
+            return forbidden or (last and unreachable)
         case _:
             return outcome == "superseded"
 

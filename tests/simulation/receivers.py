@@ -63,12 +63,17 @@ class Post:
 
 @dataclass
 class Receivers:
-    """All receivers, by endpoint."""
+    """All receivers, by endpoint.
+
+    Attributes:
+        lost: the ids of notifications that an attempt did not get through to their receiver.
+    """
 
     kernel: Kernel
     timeout: float
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     posts: list[Post] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
     _seen: dict[str, int] = field(default_factory=dict)
 
     def reply(self, url: str) -> Reply:
@@ -107,6 +112,7 @@ class SimulatedPoster:
         if kind is Kind.DIE_BEFORE:
             process.die()
         if kind is Kind.UNREACHABLE:
+            receivers.lost.add(headers["webhook-id"])
             return Unreachable("no route")
         reply = receivers.reply(url)
         post = Post(kernel.now, url, dict(headers), body, invocation, reply)

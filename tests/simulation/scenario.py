@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -78,8 +78,28 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Parameters:
+    """The template's parameters, as far as they matter to a run."""
+
+    max_attempts: int
+    retry_backoff_seconds: float
+    request_timeout_seconds: float
+    visibility_timeout: float
+
+
+LOCAL = Parameters(6, 1, 5, 30)
+"""What the local stack is deployed with."""
+SMALLEST = Parameters(1, 1, 1, 30)
+LARGEST = Parameters(20, 900, 20, 43_200)
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """A run; the same scenario always runs the same way."""
+    """A run; the same scenario always runs the same way.
+
+    Attributes:
+        parameters: None: the template's defaults.
+    """
 
     plans: tuple[Plan, ...]
     steps: tuple[Step, ...]
@@ -91,10 +111,13 @@ class Scenario:
     parallelization_factor: int | None = None
     partial_resets_retries: bool = False
     batch_size: int | None = None
+    parameters: Parameters | None = None
 
     def stack(self) -> Stack:
         stack = read_stack()
         given = stack.stream
+        if self.parameters is not None:
+            stack = replace(stack, **vars(self.parameters))
         return with_stream(
             stack,
             shards=self.shards,

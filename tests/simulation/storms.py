@@ -12,6 +12,7 @@ from tests.simulation.scenario import (
     FLAKY,
     FORBIDDEN,
     HEALTHY,
+    LOCAL,
     SILENT,
     SLOW,
     Action,
@@ -63,6 +64,7 @@ def storm(seed: int, participants: int = 30, steps: int = 26) -> Scenario:
         parallelization_factor=chance.choice((None, 1)),
         partial_resets_retries=chance.random() < 0.5,
         batch_size=chance.choice((None, 5)),
+        parameters=chance.choice((None, None, LOCAL)),
     )
 
 

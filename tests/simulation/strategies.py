@@ -11,8 +11,11 @@ from tests.simulation.scenario import (
     FLAKY,
     FORBIDDEN,
     HEALTHY,
+    LARGEST,
+    LOCAL,
     SILENT,
     SLOW,
+    SMALLEST,
     Action,
     Plan,
     Scenario,
@@ -181,4 +184,5 @@ def scenarios(
         parallelization_factor=lanes,
         partial_resets_retries=draw(st.booleans()),
         batch_size=draw(st.sampled_from((None, 1, 3))),
+        parameters=draw(st.sampled_from((*(None,) * 7, LOCAL, SMALLEST, LARGEST))),
     )

@@ -241,9 +241,9 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "the training becomes ERROR whatever it is": (
         "ends a training only where it was announced to be",
         Scenario(
-            plans=(Plan((DEAD, HEALTHY), policy="strict"),),
-            steps=(Step(0.5, A.START), Step(153.0, A.NEXT_ROUND)),
-            faults=(Fault(Occasion.EVENT, 1, Kind.DELAYED, 1),),
+            plans=(Plan((rejecting(first=1), HEALTHY), required=(0,)),),
+            steps=(Step(0.5, A.START), Step(2.0, A.NEXT_ROUND)),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.DELAYED) for number in range(2)),
         ),
         Altered(requests={"update_item": set_error_anyway}),
     ),

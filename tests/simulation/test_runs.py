@@ -19,7 +19,7 @@ SCALE = float(os.environ.get("SIMULATION_SCALE", "1"))
 SEED = os.environ.get("SIMULATION_SEED")
 STORMS = range(int(SEED or 0), int(SEED or 0) + int(10 * SCALE))
 
-pytestmark = pytest.mark.timeout(120 + 60 * SCALE)
+pytestmark = pytest.mark.timeout(600 * max(1, SCALE))
 
 
 def runs(number: int) -> settings:

@@ -17,10 +17,11 @@ from functions.callback_failure.policy import FailureCallback
 from functions.deliver_notification.answers import RetryPolicy
 from functions.deliver_notification.deliverer import Deliverer
 from shared import batches as batches_module
+from shared.callbacks import call_back
 from shared.events import OutcomeBus
 from shared.journal import Journal, Tally
 from shared.ledger import Ledger
-from shared.outcomes import parse_outcome_event
+from shared.outcomes import Outcome, OutcomeKind
 from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.signing import MasterSecrets
 from shared.table import TrainingTable
@@ -275,14 +276,7 @@ class World:
         return lambda event, context: deliverer.process(event, _seconds(context))
 
     def _callback_success(self, process: Process) -> Handler:
-        del process
-        journal = self._journal()
-
-        def handle(event: dict[str, Any], _: Context) -> None:
-            kind, outcome = parse_outcome_event(event)
-            journal.called_back(outcome, kind, "logged")
-
-        return handle
+        return self._callback(process, "CallbackSuccess", lambda _kind, _outcome: "logged")
 
     def _callback_failure(self, process: Process) -> Handler:
         function = self.callbacks["CallbackFailure"].function
@@ -292,11 +286,17 @@ class World:
             ledger_table=LEDGER,
             clock=SimulatedClock(self.kernel),
         )
+        return self._callback(process, "CallbackFailure", callback.apply)
+
+    def _callback(
+        self, process: Process, name: str, callback: Callable[[OutcomeKind, Outcome], str]
+    ) -> Handler:
         journal = self._journal()
+        sqs = self._client(process, self.callbacks[name].function, "sqs", self.sqs)
+        dead_letters = DeadLetterQueue(sqs, self.callbacks_dlq.url)
 
         def handle(event: dict[str, Any], _: Context) -> None:
-            kind, outcome = parse_outcome_event(event)
-            journal.called_back(outcome, kind, callback.apply(kind, outcome))
+            call_back(event, callback, journal=journal, dead_letters=dead_letters)
 
         return handle
 
