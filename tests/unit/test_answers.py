@@ -38,27 +38,28 @@ def verdict(answer: Answer, attempt: int = 1) -> Verdict:
 # --- what an answer means -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", range(200, 300))
 @pytest.mark.parametrize("attempt", [1, 6])
-def test_2xx_is_accepted(status: int, attempt: int) -> None:
-    assert verdict(Responded(status, None), attempt) == Verdict(OutcomeKind.ACCEPTED, status, None)
+def test_2xx_is_accepted(attempt: int) -> None:
+    for status in range(200, 300):
+        accepted = Verdict(OutcomeKind.ACCEPTED, status, None)
+        assert verdict(Responded(status, None), attempt) == accepted
 
 
-@pytest.mark.parametrize("status", sorted(AGAIN))
-def test_a_temporary_refusal_is_tried_again_until_attempts_are_used_up(status: int) -> None:
-    reason = f"answered {status}"
-    assert verdict(Responded(status, None), 1) == Verdict(None, status, reason, wait_seconds=5)
-    assert verdict(Responded(status, None), 5) == Verdict(None, status, reason, wait_seconds=25)
-    assert verdict(Responded(status, None), 6) == Verdict(OutcomeKind.REJECTED, status, reason)
-    assert verdict(Responded(status, "120"), 6) == Verdict(OutcomeKind.REJECTED, status, reason)
+def test_a_temporary_refusal_is_tried_again_until_attempts_are_used_up() -> None:
+    for status in AGAIN:
+        reason = f"answered {status}"
+        assert verdict(Responded(status, None), 1) == Verdict(None, status, reason, 5)
+        assert verdict(Responded(status, None), 5) == Verdict(None, status, reason, 25)
+        assert verdict(Responded(status, None), 6) == Verdict(OutcomeKind.REJECTED, status, reason)
+        assert verdict(Responded(status, "9"), 6) == Verdict(OutcomeKind.REJECTED, status, reason)
 
 
-@pytest.mark.parametrize("status", sorted({*range(100, 200), *range(300, 1000)} - AGAIN))
-def test_any_other_status_is_rejected_at_once(status: int) -> None:
+def test_any_other_status_is_rejected_at_once() -> None:
     """Redirects included; what 600 and above mean, nobody has said."""
-    expected = Verdict(OutcomeKind.REJECTED, status, f"answered {status}")
-    assert verdict(Responded(status, None)) == expected
-    assert verdict(Responded(status, "10")) == expected
+    for status in {*range(100, 200), *range(300, 1000)} - AGAIN:
+        rejected = Verdict(OutcomeKind.REJECTED, status, f"answered {status}")
+        assert verdict(Responded(status, None)) == rejected
+        assert verdict(Responded(status, "10")) == rejected
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.changes import notification_types
@@ -114,6 +114,7 @@ silent_changes = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(trainings, silent_changes)
 def test_what_changes_neither_state_nor_round_is_told_to_nobody(
     old: Training, changed: dict[str, Any]
@@ -149,6 +150,7 @@ def test_only_the_new_state_decides_which_round_or_end_is_told(
     assert set(notification_types(old, new)) - {START} <= {expected.get(new.state)}
 
 
+@settings(max_examples=50)
 @given(
     trainings,
     st.lists(st.builds(lambda s, r: (s, r), st.sampled_from(TrainingState), st.integers(0, 3))),

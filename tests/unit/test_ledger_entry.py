@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.ledger import RETENTION, LedgerEntry, expiry, ledger_key
@@ -24,6 +24,7 @@ entries = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(entries)
 def test_what_is_written_is_read_again(entry: LedgerEntry) -> None:
     assert LedgerEntry.from_item(entry.to_item(delivery())) == entry

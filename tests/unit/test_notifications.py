@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.deliveries import Delivery
@@ -361,6 +361,7 @@ def test_ids_stay_the_same_from_one_release_to_the_next() -> None:
     }
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(
