@@ -1,4 +1,4 @@
-"""Runs that once broke what always holds, as small as Hypothesis could make them."""
+"""Runs that once broke what always holds, as small as they could be made, and close shaves."""
 
 import pytest
 
@@ -8,7 +8,9 @@ from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.scenario import (
     DEAD,
     HEALTHY,
+    SILENT,
     Action,
+    Parameters,
     Plan,
     Scenario,
     Step,
@@ -74,6 +76,22 @@ RUNS = {
     # The training had become unreadable when the callback of its failure came.
     "a callback of an unreadable training is a dead letter": Scenario(
         plans=(bare(DEAD),), steps=(START, Step(0.0, Action.BREAK))
+    ),
+    # Sixteen notices to a receiver that is down, twenty attempts each: those that are held back are
+    # received 190 times, and must not be driven to the dead-letter queue (250) by that.
+    "held back behind many attempts": Scenario(
+        plans=(Plan((DEAD, HEALTHY), policy="quorum", min_participants=0),),
+        steps=(
+            START,
+            *(Step(1.0, action) for _ in range(8) for action in (Action.LEAVE, Action.JOIN)),
+        ),
+        parameters=Parameters(20, 1, 10, 180),
+    ),
+    # The longest attempts, and a visibility timeout that is no longer than the function's.
+    "silent receivers and the shortest visibility timeout": Scenario(
+        plans=(Plan((*(SILENT,) * 6, *(HEALTHY,) * 6), policy="quorum"),),
+        steps=(START, *(Step(20.0, Action.NEXT_ROUND),) * 4, Step(9.0, Action.FINISH)),
+        parameters=Parameters(6, 1, 20, 30),
     ),
     # Without `joined_at` the start of the second membership is that of the first.
     "joining again without joined_at": Scenario(
