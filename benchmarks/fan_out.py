@@ -76,11 +76,11 @@ def main(what: str, servers: Servers, participants: int) -> dict[str, float]:
     """Measure one of the two, after a warm-up."""
     if what == "bare":
         send_bare(servers, FEW // 10)
-        servers.calls()
+        servers.forget_calls()
         cpu = time.process_time()
         return {"seconds": send_bare(servers, participants), "cpu": time.process_time() - cpu}
     build(FEW)
-    servers.calls()
+    servers.forget_calls()
     memory = memory_mib("VmHWM")
     cpu = time.process_time()
     seconds = build(participants)

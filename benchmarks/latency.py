@@ -76,7 +76,7 @@ def _measure(stack: Stack, server: ParticipantServer, rounds: int) -> dict[str, 
 def _steps(stack: Stack, seen: dict[int, tuple[float, float, float]]) -> dict[str, list[float]]:
     at: dict[tuple[str, int], dict[str, Any]] = {}
     deadline = time.monotonic() + _ARRIVAL_SECONDS
-    while any(("concluded", number) not in at for number in seen):
+    while any((step, number) not in at for step in ("built", "attempted") for number in seen):
         if time.monotonic() > deadline:
             raise RuntimeError("the log lacks lines")
         at = {

@@ -82,15 +82,19 @@ class Servers:
             "ALLOW_PLAIN_HTTP": "true",
             "LOG_LEVEL": "INFO",
             "POWERTOOLS_LOG_LEVEL": "INFO",
-            # What Lambda sets for each invocation of a traced function.
+            # What Lambda sets for each invocation of a traced function; X-Ray keeps one in twenty.
             "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;"
-            "Sampled=1",
+            "Sampled=0",
         }
 
     def calls(self) -> list[tuple[str, dict[str, Any]]]:
         """The calls that AWS was sent since this was last asked."""
         found: list[tuple[str, dict[str, Any]]] = taken("127.0.0.1", self.aws_port)
         return found
+
+    def forget_calls(self) -> None:
+        """Let go of the calls so far: those of a large fan-out are some 100 MiB."""
+        taken("127.0.0.1", self.aws_port, "/forget")
 
     def arrivals(self) -> list[tuple[str, int]]:
         """The POSTs that receivers got since then: path, and CLOCK_MONOTONIC in ns."""
@@ -107,11 +111,11 @@ class Servers:
         return cls(**json.loads(text))
 
 
-def taken(host: str, port: int) -> Any:
+def taken(host: str, port: int, path: str = "/taken") -> Any:
     """What a stand-in was sent since this was last asked."""
     connection = HTTPConnection(host, port, timeout=60)
     with closing(connection):
-        connection.request("GET", "/taken")
+        connection.request("GET", path)
         return [tuple(each) for each in json.load(connection.getresponse())]
 
 

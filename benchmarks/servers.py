@@ -170,6 +170,10 @@ class AwsConnection(_Connection):
         if head.startswith(b"GET /taken"):
             self.write_taken(self._aws.taken)
             return
+        if head.startswith(b"GET /forget"):
+            self._aws.taken.clear()
+            self.write_taken([])
+            return
         _, _, rest = head.lower().partition(b"\r\nx-amz-target:")
         at = len(head) - len(rest)
         target = head[at:].partition(b"\r\n")[0].decode().strip()

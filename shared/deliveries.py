@@ -2,8 +2,9 @@
 
 import json
 from datetime import datetime
+from hashlib import sha1
 from typing import Annotated, Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -84,4 +85,7 @@ def start_id(training_uuid: str, receiver_uuid: str, joined_at: str | None) -> s
 
 
 def _id(*parts: str) -> str:
-    return str(uuid5(_NAMESPACE, json.dumps(parts)))
+    # As uuid5 does, in half the time.
+    name = _NAMESPACE.bytes + json.dumps(parts).encode()
+    digest = sha1(name, usedforsecurity=False).digest()
+    return str(UUID(bytes=digest[:16], version=5))

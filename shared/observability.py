@@ -62,20 +62,19 @@ class LineFormatter(LambdaPowertoolsFormatter):
         if record.exc_info and (error := record.exc_info[1]) is not None:
             line["error"] = explain(error)
             line["error_at"] = list(frames(error.__traceback__))
-        if (trace := trace_id(os.environ)) is not None:
-            line["xray_trace_id"] = trace
         return _encode(line)
 
     def beginning(self, at: float, level: str, message: str) -> dict[str, Any]:
         """What every line says, whatever else is in it."""
-        line = {
+        line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
             "level": level,
             "message": message,
         }
-        return line | {
-            k: v for k, v in self.log_format.items() if v is not None and k not in _UNUSED
-        }
+        line |= {k: v for k, v in self.log_format.items() if v is not None and k not in _UNUSED}
+        if (trace := trace_id(os.environ)) is not None:
+            line["xray_trace_id"] = trace
+        return line
 
 
 class StepLogger(Logger):
@@ -94,8 +93,6 @@ class StepLogger(Logger):
         formatter = cast("LineFormatter", handler.formatter)
         line = formatter.beginning(time.time(), logging.getLevelName(level), message)
         line |= {k: v for k, v in values.items() if v is not None}
-        if (trace := trace_id(os.environ)) is not None:
-            line["xray_trace_id"] = trace
         handler.stream.write(f"{to_json(line).decode()}\n")
         handler.flush()
 

@@ -116,9 +116,9 @@ class Traces:
 
 
 def trace_id(environment: Mapping[str, str]) -> str | None:
-    """The id of the current trace, as X-Ray's console knows it."""
+    """The id of the current trace, as X-Ray's console knows it; None if X-Ray doesn't keep it."""
     header = environment.get(HEADER_VARIABLE)
-    if header is None:
+    if header is None or "Sampled=1" not in header:
         return None
     root = next((part for part in header.split(";") if part.startswith("Root=")), None)
     return root and root.removeprefix("Root=")

@@ -266,6 +266,9 @@ def _deserializer() -> TypeDeserializer:
 
 def _plain(item: Item, key: str, name: str) -> object:
     try:
+        match item[key]:
+            case {"S": str(text), **others} if not others:  # nearly all, of up to 100,000 items
+                return text
         # What is no attribute value raises one of the errors below.
         value = _deserializer().deserialize(cast("Any", item[key]))
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError):

@@ -95,9 +95,12 @@ def _requests(
     ledger: dict[str, dict[str, Any]] = {}
     for delivery in deliveries:
         ledger[delivery.notification_id] = ledger_key(delivery.notification_id)
-        if (training := delivery.training_uuid) is not None:
-            receiver = delivery.receiver.uuid
+        training, kind = delivery.training_uuid, delivery.notification_type
+        # Each key read is paid for, even if there is no such item.
+        if training is not None and kind in _SUPERSEDABLE:
             trainings[training,] = training_key(training)
+        if training is not None and kind in ANNOUNCED_STATE:
+            receiver = delivery.receiver.uuid
             trainings[training, receiver] = participant_key(training, receiver)
     requests: dict[str, Any] = {
         ledger_table: {"Keys": list(ledger.values()), "ConsistentRead": True}

@@ -1,0 +1,226 @@
+"""What a million notifications cost on AWS: makes docs/cost.md from what was measured.
+
+    python -m benchmarks.cost
+
+The durations and the bytes of log come from `benchmarks/results.json`, the prices from
+`benchmarks/prices.json`. What is assumed stands in `Assumptions`.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.__main__ import RESULTS
+from benchmarks.measuring import PROJECT
+from benchmarks.pipeline import ROUND, START
+
+PRICES: Final = Path(__file__).with_name("prices.json")
+PAGE: Final = PROJECT / "docs" / "cost.md"
+
+MILLION: Final = 1_000_000
+BATCH: Final = 10
+RECEIVERS: Final = (10, 1_000, 100_000)
+ANSWER_SECONDS: Final = (0.05, 2.0)
+MONTHLY: Final = (1, 10, 100)
+SERVICES: Final = ("Lambda", "SQS", "EventBridge", "DynamoDB", "CloudWatch Logs", "X-Ray")
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What was not measured here.
+
+    Attributes:
+        memory_gb: of each function (template.yaml).
+        cpu_share: of a core that Lambda gives at that memory: 1,769 MB have a whole one (Lambda
+            Developer Guide, "Configure Lambda function memory").
+        call_seconds: that a call of AWS waits for its answer, within a region.
+        tls_cpu_seconds: of a handshake with a receiver; the benchmarks are without TLS.
+        invocation_seconds: what Lambda's runtime adds to an invocation.
+        sampled: share of invocations that X-Ray traces by its default rule.
+        ledger_bytes: of an item, with DynamoDB's own 100 bytes.
+        participant_bytes: of an item of the trainings table.
+    """
+
+    memory_gb: float = 0.5
+    cpu_share: float = 512 / 1769
+    call_seconds: float = 0.008
+    tls_cpu_seconds: float = 0.002
+    invocation_seconds: float = 0.001
+    sampled: float = 0.05
+    ledger_bytes: int = 450
+    participant_bytes: int = 350
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one type of notification: CPU seconds and bytes of log for each one.
+
+    `reads` is how many items are looked at before each attempt.
+    """
+
+    build: float
+    deliver: float
+    callback: float
+    log_bytes: float
+    reads: int
+
+    @classmethod
+    def read(cls, results: dict[str, Any], kind: str) -> "Measured":
+        """Take it from the results."""
+        figure = next(each for each in results["figures"] if each["figure"] == f"handlers, {kind}")
+        seconds = {name: value / 1000 for name, value in figure["by_function"].items()}
+        return cls(
+            build=seconds["build"],
+            deliver=seconds["deliver"],
+            callback=seconds.get("callback", 0.0),
+            log_bytes=sum(figure["log_bytes"].values()),
+            reads=2 if kind == ROUND else 1,
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """Receivers for each change, and how long they take to answer."""
+
+    receivers: int
+    answer_seconds: float
+    architecture: str = "x86_64"
+
+
+def cost(
+    case: Case, measured: Measured, prices: dict[str, Any], assumed: Assumptions
+) -> dict[str, float]:
+    """Dollars for a million notifications, by service."""
+    changes = MILLION / case.receivers
+    batches = changes * math.ceil(case.receivers / BATCH)
+    called_back = MILLION if measured.callback else 0
+
+    def duration(cpu: float, waits: float) -> float:
+        return cpu / assumed.cpu_share + waits + assumed.invocation_seconds
+
+    # The builder waits while its calls are under way, sixteen at once; it never waits for all.
+    build = measured.build * MILLION / assumed.cpu_share
+    build += changes * (2 * assumed.call_seconds + assumed.invocation_seconds)
+    deliver = batches * duration(
+        (measured.deliver + assumed.tls_cpu_seconds) * BATCH,
+        case.answer_seconds + 3 * assumed.call_seconds,
+    )
+    callback = called_back * duration(measured.callback, 0.0)
+    price = prices[f"lambda_gb_second_{case.architecture}"]
+    requests = changes + batches + called_back
+    # A batch is sent, received and deleted.
+    queue_requests = 3 * batches
+    # Its ledger entry, in a round its participant, and the training once a batch.
+    reads = measured.reads * MILLION + batches + MILLION * assumed.participant_bytes / 4096
+    stored_gb = MILLION * assumed.ledger_bytes / 1e9
+    logged_gb = MILLION * measured.log_bytes / 1e9
+    return {
+        "Lambda": requests / MILLION * prices["lambda_million_requests"]
+        + (build + deliver + callback) * assumed.memory_gb * price,
+        "SQS": queue_requests / MILLION * prices["sqs_fifo_million_requests"],
+        "EventBridge": prices["eventbridge_million_custom_events"],
+        "DynamoDB": prices["dynamodb_million_write_units"]
+        + reads / MILLION * prices["dynamodb_million_read_units"]
+        + stored_gb * prices["dynamodb_gb_month"],
+        "CloudWatch Logs": logged_gb * (prices["logs_gb_ingested"] + prices["logs_gb_month"]),
+        "X-Ray": (changes + batches) * assumed.sampled / MILLION * prices["xray_million_traces"],
+    }
+
+
+def page(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) -> Iterator[str]:
+    """The lines of the page."""
+    yield "# Cost"
+    yield ""
+    yield "Made by `python -m benchmarks.cost`; do not edit. Dollars per million notifications in"
+    yield f"{prices['region']}, list prices of {prices['date']} (`benchmarks/prices.json`), with"
+    yield f"what was measured on {results['measured_at'][:10]} (`benchmarks/results.json`)."
+    for kind in (ROUND, START):
+        measured = Measured.read(results, kind)
+        yield ""
+        called = "with its callback" if measured.callback else "without callbacks"
+        yield f"## {kind}, {called}"
+        yield ""
+        yield f"| receivers per change | answer in | total | {' | '.join(SERVICES)} | on arm64 |"
+        yield f"|---:|---:|---:|{'---:|' * (len(SERVICES) + 1)}"
+        for answer in ANSWER_SECONDS:
+            for receivers in RECEIVERS:
+                parts = cost(Case(receivers, answer), measured, prices, assumed)
+                arm = cost(Case(receivers, answer, "arm64"), measured, prices, assumed)
+                total = sum(parts.values())
+                shares = (f"{parts[name]:.2f} ({parts[name] / total:.0%})" for name in SERVICES)
+                yield (
+                    f"| {receivers:,} | {answer:g} s | **{total:.2f}** | {' | '.join(shares)} | "
+                    f"{sum(arm.values()):.2f} |"
+                )
+    yield from _alternatives(prices)
+    yield from _assumptions(assumed)
+
+
+def _alternatives(prices: dict[str, Any]) -> Iterator[str]:
+    sns = prices["sns_million_http_deliveries"]
+    destinations = (
+        prices["eventbridge_million_custom_events"]
+        + prices["eventbridge_million_api_destination_calls"]
+    )
+    hour = prices["ec2_t4g_small_hour"] + prices["elasticache_t4g_micro_hour"]
+    month = hour * 730
+    yield ""
+    yield "## The alternatives"
+    yield ""
+    yield "| for the same job | dollars per million | what it doesn't do |"
+    yield "|---|---:|---|"
+    yield (
+        f"| SNS, HTTPS subscriptions | {sns:.2f} | No order (FIFO topics have no HTTPS), one "
+        "body for all, each receiver must confirm a subscription, no signature of ours, no "
+        "outcome but a log line per delivery, which is paid for as above. |"
+    )
+    yield (
+        f"| EventBridge API destinations | {destinations:.2f} | A destination and a rule for each "
+        "receiver (quotas: 3,000 and 300), no order, at most 5 s for an answer, no signature of "
+        "ours, no outcome. |"
+    )
+    rates = ", ".join(f"{month / million:.2f} at {million} million" for million in MONTHLY)
+    yield (
+        f"| Celery and Redis, always on (t4g.small, cache.t4g.micro) | {rates} a month | One "
+        f"machine, {month:.0f} dollars a month whether there is something to send or not; all that "
+        "the first issue of this project lists. |"
+    )
+
+
+def _assumptions(assumed: Assumptions) -> Iterator[str]:
+    yield ""
+    yield "## What is assumed, and what is left out"
+    yield ""
+    yield (
+        f"Functions have {assumed.memory_gb * 1024:.0f} MB, and so {assumed.cpu_share:.0%} of a "
+        "core: the CPU time that was measured is divided by that. The share of Lambda that is "
+        f"waiting for receivers is a batch of {BATCH} that waits as long as its slowest. A call of "
+        f"AWS waits {assumed.call_seconds * 1000:.0f} ms, a TLS handshake takes "
+        f"{assumed.tls_cpu_seconds * 1000:.0f} ms of CPU, and X-Ray traces {assumed.sampled:.0%}. "
+        "arm64 is taken to be as fast as x86_64."
+    )
+    yield ""
+    yield (
+        "Batches are full, which the queue does not promise: half-full ones double SQS and some "
+        "of Lambda. Every first attempt is accepted; each further one costs a delivery, a write "
+        "of the ledger and a line more. With `LogLevel=WARN` most of CloudWatch Logs goes, "
+        "and with it what `trace` could tell. Left out is what does not grow with the number: "
+        "a secret (0.40 a "
+        "month), custom metrics (0.30 a month for each name, type and stack), alarms, the "
+        "dashboard, polling an idle queue; the writes of the trainings table, which the FL server "
+        "makes anyway; cold starts; data transferred to the internet (0.09 a GB; a "
+        "POST and its answer are about 1 KB, 3 KB with a TLS handshake)."
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    results, prices = json.loads(RESULTS.read_text()), json.loads(PRICES.read_text())
+    PAGE.write_text("\n".join(page(results, prices, Assumptions())) + "\n")
+
+
+if __name__ == "__main__":
+    main()
