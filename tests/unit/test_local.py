@@ -86,7 +86,7 @@ def test_a_program_that_fails_is_named_with_the_end_of_its_log(tmp_path: Path) -
 def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="still running after 0 s"):
         run_logged(
-            [sys.executable, "-c", "input()\nwhile True: pass"],
+            [sys.executable, "-c", "import time; time.sleep(600)\nwhile True: pass"],
             environment={},
             log=tmp_path / "log",
             timeout_seconds=0.05,
