@@ -7,6 +7,7 @@ start only, which no callback follows.
 import contextlib
 import itertools
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from email.utils import formatdate
 from typing import Any, Final
 
 import pytest
+import trustme
 
 from cli.participants import (
     Answer,
@@ -35,6 +37,7 @@ from tests.e2e.pipeline.kit import (
     some_uuid,
 )
 from tests.wire import Receiver, drip, flood
+from tests.wire import status as wire_status
 
 MAX_ATTEMPTS: Final = 6
 """Of the environment `local` of samconfig.toml, as the next."""
@@ -191,6 +194,11 @@ def joined(
         receivers = {
             name: stack.enter_context(Receiver(behaviour)) for name, behaviour in bare.items()
         }
+        unknown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(unknown)
+        receivers["certificate of nobody"] = stack.enter_context(
+            Receiver(wire_status(200), tls=unknown)
+        )
         everybody = Joined(
             training=fl_server.training(state="ONGOING"),
             answering={
@@ -276,9 +284,10 @@ def test_who_cannot_be_reached_is_tried_again_until_it_has_failed(
         ("endless headers", rejected(503, attempts=MAX_ATTEMPTS)),
         ("slow bytes", accepted(200, attempts=2)),
         ("no HTTP", failed("protocol error")),
+        ("certificate of nobody", failed("certificate not valid")),
     ],
 )
-def test_an_answer_that_does_not_end_is_cut(
+def test_an_answer_that_is_none_or_does_not_end_is_dealt_with(
     name: str, end: End, joined: Joined, outcomes: Outcomes
 ) -> None:
     participant, receiver = joined.sockets[name]

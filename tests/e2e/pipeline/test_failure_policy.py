@@ -1,8 +1,10 @@
 """The table "Failure policy", row by row; all trainings run at once."""
 
+import json
+import time
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import pytest
 
@@ -13,6 +15,7 @@ from cli.participants import (
     always,
     rejecting,
 )
+from cli.stack import Stack
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,
@@ -23,6 +26,7 @@ from tests.e2e.pipeline.kit import (
     arrived,
     eventually,
     expect,
+    log_lines,
     update,
 )
 from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
@@ -179,3 +183,76 @@ def test_a_training_that_is_over_is_left_alone(
 
     assert training.state == "COMPLETED"
     assert training.read()["error"] == before["error"]
+
+
+# --- events that come again, or late -------------------------------------------------------------
+
+
+def _again(stack: Stack, event: Mapping[str, Any]) -> None:
+    """Put an event on the bus once more, and wait until CallbackFailure has dealt with it."""
+    notification_id, since = event["detail"]["notification_id"], time.time()
+    answer = stack.client("events").put_events(
+        Entries=[
+            {
+                "EventBusName": stack.output("OutcomesBus"),
+                "Source": event["source"],
+                "DetailType": event["detail-type"],
+                "Detail": json.dumps(event["detail"]),
+            }
+        ]
+    )
+    assert answer["FailedEntryCount"] == 0
+    eventually(
+        lambda: [
+            line["reason"]
+            for line in log_lines(stack, notification_id, since)
+            if line.get("step") == "called back"
+        ],
+        bool,
+        "a line of the log by CallbackFailure",
+    )
+
+
+def test_a_failure_that_is_told_again_does_not_end_what_has_been_started_again(
+    stack: Stack, fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    bad, good = participants.add(), participants.add()
+    bad.message_endpoint = "no url at all"
+    training = fl_server.training(bad, good, state="ONGOING")
+    event = outcomes.wait_for(training, bad, update(0))
+    expect(good, START, update(0), ERROR)
+    before = training.read()["error"]
+    _again(stack, event)
+    assert training.read()["error"] == before, "no second time"
+
+    training.leave(bad)  # or it would fail the next round as well
+    training.write("MODEL_TEST", 0)
+    _again(stack, event)
+    assert training.read()["state"] == "MODEL_TEST"
+
+    training.write("ONGOING", 1)
+    _again(stack, event)
+    assert training.read()["state"] == "ONGOING"
+
+    training.write("COMPLETED", 0)
+    _again(stack, event)
+    assert training.read()["state"] == "COMPLETED"
+    training.delete()
+    _again(stack, event)
+    assert training.read() == {}
+
+
+def test_a_rejection_that_is_told_again_does_not_remove_who_has_joined_again(
+    stack: Stack, fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    bad, good = participants.add(rejecting(0)), participants.add()
+    training = fl_server.training(bad, good, state="ONGOING")
+    event = outcomes.wait_for(training, bad, update(0))
+    expect(bad, START, update(0), REMOVED)
+
+    _again(stack, event)
+    training.join(bad, joined_at=datetime.now(UTC).isoformat())
+    _again(stack, event)
+
+    assert training.participants == {bad.uuid, good.uuid}
+    assert training.state == "ONGOING"

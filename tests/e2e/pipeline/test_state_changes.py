@@ -186,6 +186,19 @@ def test_an_actor_who_takes_part_is_told_of_the_end_once(
     expect(actor, START, update(0), told, update(1))
 
 
+def test_an_actor_is_known_in_any_spelling_of_its_uuid(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one = participants.add()
+    same = participants.add(uuid_=one.uuid.upper(), name="the same, spelt otherwise")
+    training = fl_server.training(one, state="COMPLETED", actor=same)
+    expect(one, FINISHED)
+
+    training.write("ERROR")
+    expect(one, FINISHED, ERROR)
+    assert same.requests == []
+
+
 def test_an_actor_without_participants_is_told(
     fl_server: FlServer, participants: ParticipantServer
 ) -> None:

@@ -127,6 +127,21 @@ def test_the_body_is_exactly(kind: str, body: str, whole: Whole) -> None:
     assert whole.body(kind) == expected
 
 
+@pytest.mark.parametrize("error", [None, "a note of the server's own", {"note": "no reason"}])
+def test_an_error_always_has_a_reason(
+    error: object, fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    actor = participants.add()
+    training = fl_server.training(state=None, actor=actor)
+    training.write("ERROR", 3, **({} if error is None else {"error": error}))
+
+    [request] = expect(actor, "TRAINING_ERROR")
+    reason = request.message["body"]["data"].pop("reason")
+    assert isinstance(reason, str)
+    assert reason
+    assert request.message["body"] == {"data": {"reason": reason, "round": 3}}
+
+
 def test_every_request_is_a_plain_post_of_known_length(whole: Whole) -> None:
     assert len(whole.raw) == 6
     for raw in whole.raw:
