@@ -7,6 +7,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandError
+from cli.options import Region, StackName
 from cli.stack import find_stack
 from shared.signing import receiver_secret
 
@@ -17,13 +18,8 @@ def secret(
     previous: Annotated[
         bool, typer.Option("--previous", help="The one before the last rotation.")
     ] = False,
-    stack_name: Annotated[
-        str | None,
-        typer.Option(help="A stack on AWS. Without it, the local stack that is running."),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(help="The stack's AWS region, if not your own default.")
-    ] = None,
+    stack_name: StackName = None,
+    region: Region = None,
 ) -> None:
     """Print a receiver's secret, with which it verifies the notifications that it gets.
 

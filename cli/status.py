@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.options import Region, StackName
 from cli.overview import RECENT, Overview, QueueState, RunningTraining, look
 from cli.stack import Stack, find_stack
 from cli.tracing.steps import timestamp
@@ -34,13 +35,8 @@ _MEDIUM = 100
 def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
-    stack_name: Annotated[
-        str | None,
-        typer.Option(help="A stack on AWS. Without it, the local stack that is running."),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(help="The stack's AWS region, if not your own default.")
-    ] = None,
+    stack_name: StackName = None,
+    region: Region = None,
 ) -> None:
     """Show queues, dead letters, alarms, running trainings and the last outcomes.
 

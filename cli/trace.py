@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from cli.errors import CommandError
+from cli.options import Region, StackName
 from cli.stack import Stack, find_stack
 from cli.tracing.log_reader import Follower, LogReader
 from cli.tracing.page import page
@@ -58,13 +59,8 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
             help="Write a page with a timeline to this file.", metavar="FILE", dir_okay=False
         ),
     ] = None,
-    stack_name: Annotated[
-        str | None,
-        typer.Option(help="A stack on AWS. Without it, the local stack that is running."),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(help="The stack's AWS region, if not your own default.")
-    ] = None,
+    stack_name: StackName = None,
+    region: Region = None,
 ) -> None:
     """Show what happened to a training's notifications, and why.
 

@@ -2,8 +2,11 @@
 
 import random
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 ATTEMPTS: Final = 5
 """Calls for one batch; the waits between them add up to at most 3 s."""
@@ -39,3 +42,23 @@ def until_done[T](
             wait *= 2
         pending = call(pending)
     return pending
+
+
+def put_items(
+    client: "DynamoDBClient", table_name: str, items: Iterable[Mapping[str, Any]]
+) -> list[Any]:
+    """Write at most 25 items into a table, over those with the same keys.
+
+    Returns:
+        The items that were not written, after several tries.
+
+    Raises:
+        botocore.exceptions.ClientError: if the table refuses the call as a whole.
+    """
+
+    def call(puts: list[Any]) -> list[Any]:
+        answer = client.batch_write_item(RequestItems={table_name: puts})
+        return list(answer.get("UnprocessedItems", {}).get(table_name, []))
+
+    left = until_done([{"PutRequest": {"Item": item}} for item in items], call)
+    return [put["PutRequest"]["Item"] for put in left]

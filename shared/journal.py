@@ -153,7 +153,7 @@ class Journal:
 
     def repeated(self, delivery: Delivery) -> None:
         """A notification that was built or concluded came once more, and is not sent again."""
-        self._logger.debug("repeat suppressed", extra=_ids(delivery))
+        self._logger.debug("repeat suppressed", extra=_ids(delivery, delivery.receiver.uuid))
         self._tally.count("RepeatsSuppressed", delivery.notification_type.value)
 
     def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
@@ -218,7 +218,11 @@ class Journal:
         **values: str | float | None,
     ) -> None:
         told = {"reason": reason and printable(reason)}
-        self._logger.step(logging.INFO, step, {"step": step, **_ids(delivery), **values, **told})
+        self._logger.step(
+            logging.INFO,
+            step,
+            {"step": step, **_ids(delivery, delivery.receiver.uuid), **values, **told},
+        )
 
     def _ended(
         self,
@@ -234,7 +238,7 @@ class Journal:
             step,
             {
                 "step": step,
-                **_outcome_ids(outcome),
+                **_ids(outcome, outcome.receiver_uuid),
                 "outcome": kind.value,
                 "status_code": outcome.status_code,
                 "reason": reason and printable(reason),
@@ -243,23 +247,13 @@ class Journal:
         )
 
 
-def _ids(delivery: Delivery) -> dict[str, Any]:
+def _ids(of: Delivery | Outcome, receiver_uuid: str) -> dict[str, Any]:
     return {
-        "training_uuid": delivery.training_uuid,
-        "notification_id": delivery.notification_id,
-        "notification_type": delivery.notification_type.value,
-        "receiver_uuid": delivery.receiver.uuid,
-        "round": delivery.round,
-    }
-
-
-def _outcome_ids(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "training_uuid": outcome.training_uuid,
-        "notification_id": outcome.notification_id,
-        "notification_type": outcome.notification_type.value,
-        "receiver_uuid": outcome.receiver_uuid,
-        "round": outcome.round,
+        "training_uuid": of.training_uuid,
+        "notification_id": of.notification_id,
+        "notification_type": of.notification_type.value,
+        "receiver_uuid": receiver_uuid,
+        "round": of.round,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.batches import until_done
+from shared.batches import put_items
 from shared.deliveries import Delivery
 from shared.outcomes import OutcomeKind
 
@@ -99,12 +99,6 @@ class Ledger:
         Raises:
             botocore.exceptions.ClientError: if the table refuses the call as a whole.
         """
-        puts: list[Any] = [
-            {"PutRequest": {"Item": entry.to_item(delivery)}} for delivery, entry in entries
-        ]
-        left = until_done(puts, self._call)
-        return {put["PutRequest"]["Item"]["notification_id"]["S"] for put in left}
-
-    def _call(self, puts: list[Any]) -> list[Any]:
-        answer = self._client.batch_write_item(RequestItems={self._table_name: puts})
-        return list(answer.get("UnprocessedItems", {}).get(self._table_name, []))
+        items = (entry.to_item(delivery) for delivery, entry in entries)
+        left = put_items(self._client, self._table_name, items)
+        return {item["notification_id"]["S"] for item in left}

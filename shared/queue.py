@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -204,7 +204,6 @@ class DeadLetterQueue:
         reason: str,
         group: str | None = None,
         deduplication_id: str | None = None,
-        attributes: Mapping[str, str] | None = None,
     ) -> None:
         """Put a message there.
 
@@ -213,7 +212,6 @@ class DeadLetterQueue:
             reason: why it could not be processed; becomes the message attribute `reason`.
             group: message group, for a FIFO queue.
             deduplication_id: for a FIFO queue.
-            attributes: further message attributes.
 
         Raises:
             botocore.exceptions.ClientError: if the queue does not take it.
@@ -225,8 +223,7 @@ class DeadLetterQueue:
             QueueUrl=self._queue_url,
             MessageBody=body,
             MessageAttributes={
-                name: {"DataType": "String", "StringValue": printable(value) or "-"}
-                for name, value in {**(attributes or {}), "reason": reason}.items()
+                "reason": {"DataType": "String", "StringValue": printable(reason) or "-"}
             },
             **fifo,
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import ClientError
 
-from shared.batches import BATCH_WRITE, until_done
+from shared.batches import BATCH_WRITE, put_items
 from shared.clock import Clock, SystemClock
 from shared.table import (
     TrainingTable,
@@ -275,13 +275,8 @@ class TrainingRepository:
             for each in participants
         )
         for batch in itertools.batched(items, BATCH_WRITE, strict=False):
-            puts: list[Any] = [{"PutRequest": {"Item": item}} for item in batch]
-            if left := until_done(puts, self._write_batch):
+            if left := put_items(self._client, self._table_name, batch):
                 raise ParticipantsNotWrittenError(f"{len(left)} participants are not written")
-
-    def _write_batch(self, puts: list[Any]) -> list[Any]:
-        answer = self._client.batch_write_item(RequestItems={self._table_name: puts})
-        return list(answer.get("UnprocessedItems", {}).get(self._table_name, []))
 
     def add_participant(
         self, training_uuid: str, participant: Receiver, *, model_uuid: str | None = None

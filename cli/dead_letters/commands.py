@@ -10,15 +10,10 @@ from rich.table import Table
 
 from cli.dead_letters.letters import Box, Letter, discard, hide, read_letters
 from cli.dead_letters.redriving import CannotRedriveError, redrive_letter
+from cli.options import Region, StackName
 from cli.stack import Stack, find_stack
 from cli.tracing.terminal import output_console, printable
 
-StackName = Annotated[
-    str | None, typer.Option(help="A stack on AWS. Without it, the local stack that is running.")
-]
-Region = Annotated[
-    str | None, typer.Option(help="The stack's AWS region, if not your own default.")
-]
 Most = Annotated[int, typer.Option("--limit", min=1, help="Letters per queue, at the most.")]
 
 
