@@ -23,6 +23,7 @@ from benchmarks.report import Figure, show
 RESULTS: Final = PROJECT / "benchmarks" / "results.json"
 NOTIFICATIONS: Final = 1000
 PARTICIPANTS: Final = 100_000
+MANY: Final = 1_000_000
 PEER_WORKERS: Final = 2
 
 _CPU: Final = "CPU s / 1,000"
@@ -123,6 +124,21 @@ class Bench:
         yield Figure(f"{name}, wall time", seconds, "s", 600, foreign)
         yield Figure(f"{name}, most memory", memory, "MiB", 256, foreign)
         yield Figure("… more than for 10,000", growth, "MiB", 16, foreign)
+        each = _series(built["cpu"] / PARTICIPANTS for built, _ in results).middle
+        yield from self._million(each)
+
+    def _million(self, cpu_seconds: float) -> Iterator[Figure]:
+        """More participants than one invocation has time for; one of them is killed."""
+        result = self._child("million", str(MANY), str(cpu_seconds), servers=False)
+        name = f"builder, {MANY:,} participants (simulated time)"
+        note = (
+            f"at 29 % of a core, {cpu_seconds * 1e6:.0f} us of it each; the second invocation is "
+            f"killed half-way; {result['repeated']:,.0f} are enqueued again, with the same ids"
+        )
+        yield Figure(f"{name}, invocations", _series([result["invocations"]]), "", None, None, note)
+        yield Figure("… the longest of them", _series([result["longest"]]), "s", 900)
+        yield Figure("… participants not told", _series([result["missed"]]), "", 0)
+        yield Figure("… most memory", _series([result["memory_mib"]]), "MiB", 256)
 
     def faults(self, runs: int) -> Iterator[Figure]:
         """The last healthy receiver, if others are not."""

@@ -8,6 +8,7 @@ All it sends is there before the clock starts: it reads no participants, and mak
 
 import itertools
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from benchmarks.events import SQS_BATCH, Context, training_changed
 from benchmarks.measuring import Servers, memory_mib
 from benchmarks.servers import participant_uuid, training_uuid
 from shared.aws import CLIENT_CONFIG, CONNECTIONS
+from shared.tracing import HEADER_VARIABLE
 
 FEW: Final = 10_000
 """Participants of the warm-up, after which memory is looked at for the first time."""
@@ -57,8 +59,8 @@ def send_bare(servers: Servers, participants: int) -> float:
     return took
 
 
-def _entries(participants: int) -> list[dict[str, str]]:
-    training = training_uuid(participants)
+def _entries(participants: int) -> list[dict[str, Any]]:
+    training, header = training_uuid(participants), os.environ[HEADER_VARIABLE]
     # As long as a delivery of a round.
     body = json.dumps({"notification_id": "5aec6cd4-74b6-563f-a657-43a23d278f6e"}).ljust(720)
     return [
@@ -67,6 +69,9 @@ def _entries(participants: int) -> list[dict[str, str]]:
             "MessageBody": body,
             "MessageGroupId": f"{training}:{participant_uuid(number)}",
             "MessageDeduplicationId": participant_uuid(number),
+            "MessageSystemAttributes": {
+                "AWSTraceHeader": {"DataType": "String", "StringValue": header}
+            },
         }
         for number in range(participants)
     ]

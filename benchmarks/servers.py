@@ -68,16 +68,19 @@ class Aws:
     def _make_page(self, training: str, start: int, limit: int) -> bytes:
         count = int(training[-12:])
         end = min(count, start + limit)
-        items = [self._participant(training, number) for number in range(start, end)]
+        items = [self._participant(number) for number in range(start, end)]
         page: dict[str, Any] = {"Items": items, "Count": len(items), "ScannedCount": len(items)}
         if end < count:
-            page["LastEvaluatedKey"] = {key: items[-1][key] for key in ("training_uuid", "entity")}
+            page["LastEvaluatedKey"] = {
+                "training_uuid": {"S": training},
+                "entity": items[-1]["entity"],
+            }
         return json.dumps(page, separators=(",", ":")).encode()
 
-    def _participant(self, training: str, number: int) -> dict[str, Any]:
+    def _participant(self, number: int) -> dict[str, Any]:
+        """What the builder's projection leaves of one."""
         host = HOSTS[number % len(HOSTS)]
         return {
-            "training_uuid": {"S": training},
             "entity": {"S": f"PARTICIPANT#{participant_uuid(number)}"},
             "message_endpoint": {"S": f"http://{host}:{self._receivers_port}/ok/{number}"},
             "joined_at": {"S": "2026-11-24T08:00:00.000000+00:00"},

@@ -171,21 +171,24 @@ class Notification[TBody: Body]:
             callback_success: name of the callback to follow instead of the class's own.
             callback_error: likewise.
         """
+        kind, training, round_number = self.type, self._training(), self.round
+        success = callback_success or self.callback_success
+        error = callback_error or self.callback_error
         for receiver in self.receivers:
             yield Delivery(
                 notification_id=self._id_for(receiver, source),
-                notification_type=self.type,
-                training_uuid=self._training(),
+                notification_type=kind,
+                training_uuid=training,
                 receiver=DeliveryReceiver(
                     uuid=receiver.uuid,
                     # A longer one is refused by the guard in any case; cut, it is so too, and ten
                     # of them fit into one SendMessageBatch.
                     message_endpoint=receiver.message_endpoint[: MAX_URL_LENGTH + 1],
                 ),
-                round=self.round,
+                round=round_number,
                 content=self.serialize(receiver),
-                callback_success=callback_success or self.callback_success,
-                callback_error=callback_error or self.callback_error,
+                callback_success=success,
+                callback_error=error,
                 created_at=created_at,
             )
 

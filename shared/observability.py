@@ -1,11 +1,13 @@
 """The logger, configured in one way for all functions, and what it may say of an exception."""
 
 import functools
+import gc
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import PurePath
 from traceback import extract_tb
@@ -80,21 +82,59 @@ class LineFormatter(LambdaPowertoolsFormatter):
 class StepLogger(Logger):
     """Powertools' logger, with a short way to the same output for lines that there are many of."""
 
+    _held: list[str] | None = None
+    _beginnings: dict[tuple[int, str], str]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the steps of the block at once when it ends, as of the moment of its first ones.
+
+        Each write of its own lets all other threads run before this one goes on, which took as long
+        again as the line itself. Steps are logged from one thread only.
+        """
+        self._held, self._beginnings = [], {}
+        try:
+            yield
+        finally:
+            lines, self._held = self._held, None
+            if lines:
+                self._write("".join(lines))
+
     def step(self, level: int, message: str, values: Mapping[str, str | float | None]) -> None:
         """Write a line as the logger does, in a tenth of the time.
 
         Logging makes a record of each line, finds out who wrote it and from which thread, and asks
         filters. With five lines for each notification, that took more time than all the rest.
+
+        Args:
+            level: of `logging`.
+            message: what has happened.
+            values: what else there is to say, not nothing; those that are None are left out.
         """
         if not self._logger.isEnabledFor(level):
             return
-        # Both as make_logger makes them.
-        handler = cast("logging.StreamHandler[TextIO]", self.registered_handler)
-        formatter = cast("LineFormatter", handler.formatter)
+        told = to_json({k: v for k, v in values.items() if v is not None}).decode()
+        if self._held is None:
+            self._write(f"{self._beginning(level, message)},{told[1:]}\n")
+            return
+        beginning = self._beginnings.get((level, message))
+        if beginning is None:
+            beginning = self._beginnings[level, message] = self._beginning(level, message)
+        self._held.append(f"{beginning},{told[1:]}\n")
+
+    def _beginning(self, level: int, message: str) -> str:
+        """A line that is not closed yet."""
+        formatter = cast("LineFormatter", self._stream_handler.formatter)  # by make_logger
         line = formatter.beginning(time.time(), logging.getLevelName(level), message)
-        line |= {k: v for k, v in values.items() if v is not None}
-        handler.stream.write(f"{to_json(line).decode()}\n")
-        handler.flush()
+        return to_json(line).decode()[:-1]
+
+    @property
+    def _stream_handler(self) -> "logging.StreamHandler[TextIO]":
+        return cast("logging.StreamHandler[TextIO]", self.registered_handler)
+
+    def _write(self, text: str) -> None:
+        self._stream_handler.stream.write(text)
+        self._stream_handler.flush()
 
 
 def explain(error: BaseException) -> str:
@@ -159,6 +199,9 @@ def entry_point[T](logger: Logger) -> Callable[[Handler[T]], Handler[T]]:
                 raise FunctionFailedError(explain(error)) from None
 
         decorated: Handler[T] = logger.inject_lambda_context(run)
+        # What the import has made, botocore's models above all, lives as long as the environment:
+        # the collector need not go through it (70 ms) once for some thousand notifications.
+        gc.freeze()
         return decorated
 
     return decorate

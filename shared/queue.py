@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class DeliveryQueue:
     def send(
         self,
         deliveries: Iterable[Delivery],
-        on_accepted: Callable[[Delivery], None] = lambda _delivery: None,
+        on_accepted: Callable[[Sequence[Delivery]], None] = lambda _deliveries: None,
     ) -> int:
         """Enqueue deliveries; returns when the queue has accepted all of them.
 
@@ -76,7 +76,8 @@ class DeliveryQueue:
 
         Args:
             deliveries: no two of them for the same receiver, as batches go side by side.
-            on_accepted: called for each one that the queue has accepted, in the caller's thread.
+            on_accepted: told of those that the queue has accepted, some at a time, in the caller's
+                thread.
 
         Returns:
             How many were accepted.
@@ -181,11 +182,11 @@ class DeliveryQueue:
 
 
 def _settle(
-    on_the_way: deque[Future[tuple[Delivery, ...]]], on_accepted: Callable[[Delivery], None]
+    on_the_way: deque[Future[tuple[Delivery, ...]]],
+    on_accepted: Callable[[Sequence[Delivery]], None],
 ) -> int:
     batch = on_the_way.popleft().result()
-    for delivery in batch:
-        on_accepted(delivery)
+    on_accepted(batch)
     return len(batch)
 
 

@@ -103,7 +103,7 @@ class TrainingRepository:
             shared.trainings.UnreadableItemError: at an item that is not a participant.
         """
         for page in self._table.participant_pages(training_uuid, _raise):
-            yield from page
+            yield from page.participants
 
     # --- a training's life -----------------------------------------------------------------------
 
@@ -256,7 +256,8 @@ class TrainingRepository:
     def add_participants(self, training_uuid: str, participants: Iterable[Receiver]) -> None:
         """Let many participants join at once, before or after the start.
 
-        Unlike `add_participant` this checks nothing, and replaces what was known of them.
+        Unlike `add_participant` this checks nothing, and replaces what was known of them; if one is
+        there twice, the later one counts.
 
         Raises:
             ParticipantsNotWrittenError: if not all could be written, after several tries.
@@ -275,7 +276,9 @@ class TrainingRepository:
             for each in participants
         )
         for batch in itertools.batched(items, BATCH_WRITE, strict=False):
-            if left := put_items(self._client, self._table_name, batch):
+            # DynamoDB refuses a call that names an item twice.
+            by_key = {item["entity"]["S"]: item for item in batch}
+            if left := put_items(self._client, self._table_name, by_key.values()):
                 raise ParticipantsNotWrittenError(f"{len(left)} participants are not written")
 
     def add_participant(

@@ -1,6 +1,7 @@
 """The trainings table, as the functions read and change it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,18 @@ class Removal(StrEnum):
     JOINED_AGAIN = "nothing to do: the participant has joined again since"
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the participants of a training.
+
+    Attributes:
+        last: sort key of the last one, if more may follow; None on the last page.
+    """
+
+    participants: list[Participant]
+    last: str | None
+
+
 class TrainingTable:
     """The trainings table; all reads are strongly consistent."""
 
@@ -81,22 +94,26 @@ class TrainingTable:
         self,
         training_uuid: str,
         on_unreadable: Callable[[UnreadableItemError, Item], None],
-    ) -> Iterator[list[Participant]]:
-        """Read the participants of a training page by page.
+        *,
+        resume_after: Callable[[], str | None] = lambda: None,
+    ) -> Iterator[Page]:
+        """Read the participants of a training page by page, in the order of their uuids.
 
         Args:
             training_uuid: of the training.
             on_unreadable: told of each item that is not a participant by the contract; the others
                 are not held up by it.
+            resume_after: asked, if there is more than one page, where to begin: a page's `last`, or
+                None for the beginning.
         """
-        for items in self._participant_items(training_uuid):
-            page = []
+        for items, last in self._participant_items(training_uuid, resume_after=resume_after):
+            participants = []
             for item in items:
                 try:
-                    page.append(Participant.from_item(item))
+                    participants.append(Participant.from_item(item))
                 except UnreadableItemError as error:
                     on_unreadable(error, item)
-            yield page
+            yield Page(participants, last)
 
     def has_participants(self, training_uuid: str, at_least: int) -> bool:
         """Whether a training has at least so many participants; reads no more than so many."""
@@ -106,29 +123,52 @@ class TrainingTable:
             page = next(pages, None)
             if page is None:
                 return False
-            found += len(page)
+            found += len(page[0])
         return True
 
     def _participant_items(
-        self, training_uuid: str, limit: int | None = None
-    ) -> Iterator[list[Item]]:
+        self,
+        training_uuid: str,
+        *,
+        limit: int | None = None,
+        resume_after: Callable[[], str | None] = lambda: None,
+    ) -> Iterator[tuple[list[Item], str | None]]:
+        items, last = self._query(training_uuid, limit, None)
+        if last is not None and (after := resume_after()) is not None:
+            items, last = self._query(training_uuid, limit, after)
+        yield items, last
+        while last is not None:
+            items, last = self._query(training_uuid, limit, last)
+            yield items, last
+
+    def _query(
+        self, training_uuid: str, limit: int | None, after: str | None
+    ) -> tuple[list[Item], str | None]:
         start: dict[str, Any] = {}
-        while True:
-            answer = self._client.query(
-                TableName=self._table_name,
-                KeyConditionExpression="training_uuid = :training AND begins_with(entity, :prefix)",
-                ExpressionAttributeValues={
-                    ":training": {"S": training_uuid},
-                    ":prefix": {"S": PARTICIPANT_PREFIX},
-                },
-                ConsistentRead=True,
-                Limit=min(limit or self._page_size, self._page_size),
-                **start,
-            )
-            yield list(answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        if after is not None:
+            start = {
+                "ExclusiveStartKey": {
+                    "training_uuid": {"S": training_uuid},
+                    "entity": {"S": after},
+                }
+            }
+        answer = self._client.query(
+            TableName=self._table_name,
+            KeyConditionExpression="training_uuid = :training AND begins_with(entity, :prefix)",
+            ExpressionAttributeValues={
+                ":training": {"S": training_uuid},
+                ":prefix": {"S": PARTICIPANT_PREFIX},
+            },
+            # What else the server keeps there may be large; and parsing takes most of the time.
+            ProjectionExpression="entity, message_endpoint, joined_at, model_uuid",
+            ConsistentRead=True,
+            Limit=min(limit or self._page_size, self._page_size),
+            **start,
+        )
+        items: list[Item] = [
+            {**item, "training_uuid": {"S": training_uuid}} for item in answer["Items"]
+        ]
+        return items, answer.get("LastEvaluatedKey", {}).get("entity", {}).get("S")
 
     def remove_participant(
         self,

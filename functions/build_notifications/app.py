@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
+from functions.build_notifications.checkpoints import Checkpoints
 from functions.build_notifications.settings import Settings
 from shared.aws import CLIENT_CONFIG, CONNECTIONS
 from shared.clock import SystemClock
@@ -24,13 +25,14 @@ SERVICE = "build_notifications"
 settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE, settings.log_level)
 traces = Traces(os.environ)
+clock = SystemClock()
+dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
 sqs = boto3.client("sqs", config=CLIENT_CONFIG)
 journal = Journal(logger, Tally(settings.stack_name), traces)
 batches = Batches(
     builder=Builder(
-        trainings=TrainingTable(
-            boto3.client("dynamodb", config=CLIENT_CONFIG), settings.trainings_table
-        ),
+        trainings=TrainingTable(dynamodb, settings.trainings_table),
+        checkpoints=Checkpoints(dynamodb, settings.ledger_table, clock),
         queue=DeliveryQueue(
             sqs,
             settings.deliveries_queue_url,
@@ -38,7 +40,7 @@ batches = Batches(
             trace_header=traces.message_header,
         ),
         dead_letters=DeadLetterQueue(sqs, settings.stream_dlq_url),
-        clock=SystemClock(),
+        clock=clock,
         journal=journal,
     ),
     journal=journal,

@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
-from functions.build_notifications.builder import Builder
+from functions.build_notifications.builder import Builder, OutOfTimeError
 from functions.build_notifications.records import Change
 from shared.journal import Journal
 
@@ -22,10 +22,6 @@ RESERVE_SECONDS: Final = 10.0
 
 class HeldBackError(Exception):
     """A record is left for later, because an earlier one of its training was."""
-
-
-class OutOfTimeError(Exception):
-    """A record is left for later, because the function's timeout is near."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,11 @@ class Batches:
             if remaining_seconds() < RESERVE_SECONDS:
                 raise OutOfTimeError(change.training_uuid)
             try:
-                self.builder.build(change)
+                self.builder.build(change, remaining_seconds)
+            except OutOfTimeError as error:
+                behind.add(change.training_uuid)
+                self.journal.unfinished(change.training_uuid, change.sequence_number, f"{error}")
+                raise
             except Exception as error:
                 behind.add(change.training_uuid)
                 self.journal.trouble(

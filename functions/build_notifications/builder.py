@@ -1,16 +1,16 @@
 """Builds the notifications of a change and enqueues one message per receiver."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
+from functions.build_notifications.checkpoints import Checkpoints
 from functions.build_notifications.records import Change, ChangeKind
 from shared.changes import notification_types
 from shared.clock import Clock
 from shared.deliveries import ANNOUNCED_STATE, Delivery
 from shared.journal import Journal
-from shared.notification_type import NotificationType
 from shared.notifications import (
     NOTIFICATION_CLASSES,
     AnyTrainingNotification,
@@ -18,20 +18,29 @@ from shared.notifications import (
     TrainingStartNotification,
 )
 from shared.queue import DeadLetterQueue, DeliveryQueue
-from shared.table import TrainingTable
+from shared.table import Page, TrainingTable
 from shared.trainings import (
     RUNNING_STATES,
     Item,
     Participant,
     Progress,
+    Receiver,
     Training,
     TrainingState,
     UnreadableItemError,
     later,
+    same_uuid,
 )
 
 MAX_DEAD_LETTER_CHARACTERS: Final = 900_000
 """SQS takes 1 MiB, attributes included; two images of 400 KB may be more than that."""
+
+FAN_OUT_RESERVE_SECONDS: Final = 60.0
+"""No further page is begun with less time than this: what is under way has to reach the queue."""
+
+
+class OutOfTimeError(Exception):
+    """The function's timeout is near; the record will come again."""
 
 
 @dataclass(frozen=True)
@@ -39,43 +48,75 @@ class Builder:
     """Everything that is needed to build, made once per execution environment."""
 
     trainings: TrainingTable
+    checkpoints: Checkpoints
     queue: DeliveryQueue
     dead_letters: DeadLetterQueue
     clock: Clock
     journal: Journal
 
-    def build(self, change: Change) -> None:
+    def build(self, change: Change, remaining_seconds: Callable[[], float]) -> None:
         """Build and enqueue what follows from a change; returns when the queue has it all.
 
         What cannot be read goes to the dead-letter queue, and holds up nothing else.
 
+        Args:
+            change: of a training or a participant; nothing follows from others.
+            remaining_seconds: until the function's timeout.
+
         Raises:
+            OutOfTimeError: if the time was not enough for all participants; the next call with the
+                same change goes on where this one stopped.
             shared.queue.NotEnqueuedError: if the queue did not accept all messages.
             botocore.exceptions.ClientError: if the table or a queue refuses a call as a whole.
         """
         try:
             if change.of_training:
-                self._training_changed(change)
+                self._training_changed(change, remaining_seconds)
             elif change.of_participant:
                 self._participant_changed(change)
         except UnreadableItemError as error:
             self._set_aside(error, change.new or change.old or {}, change)
 
-    def _training_changed(self, change: Change) -> None:
+    def _training_changed(self, change: Change, remaining_seconds: Callable[[], float]) -> None:
         if change.new is None:
             return
         new = Training.from_item(change.new)
         old = _progress_or_none(change.old)
         kinds = notification_types(old, new)
-        told = new if NotificationType.TRAINING_START in kinds else old
-        known_until = told.last_update if told is not None else None
-        unreadable: set[str] = set()
-        for kind in kinds:
-            participants = self._participants(change, new, unreadable)
-            if kind in ANNOUNCED_STATE:
-                participants = self._told_start_first(change, new, known_until, participants)
-            receivers = (participant for page in participants for participant in page)
-            self._send(change, NOTIFICATION_CLASSES[kind].from_training(new, receivers))
+        if not kinds:
+            return
+        # Whoever joined since the last start or round is told the start first. Their own records
+        # may come later than this one, as a stream keeps the order per item only; the start has
+        # the same id there, so it is told once.
+        joined_after = old.last_update if old is not None and kinds[0] in ANNOUNCED_STATE else None
+        notifications = [NOTIFICATION_CLASSES[kind].from_training(new, ()) for kind in kinds]
+        # The actor is told once, even if it takes part as well.
+        others = [receiver for each in notifications for receiver in each.receivers]
+        for page in self._pages(change, remaining_seconds):
+            joined = [each for each in page.participants if later(each.joined_at, joined_after)]
+            self._send(change, TrainingStartNotification.from_training(new, joined))
+            others = [each for each in others if not _among(page.participants, each)]
+            receivers = [*page.participants, *(others if page.last is None else ())]
+            # Page by page, so that nobody is told of the round who was not told of the start.
+            for notification in notifications:
+                self._send(change, replace(notification, receivers=receivers))
+
+    def _pages(self, change: Change, remaining_seconds: Callable[[], float]) -> Iterator[Page]:
+        """Read the participants, from where an earlier invocation stopped, while there is time."""
+
+        def resume_after() -> str | None:
+            return self.checkpoints.read(change.sequence_number)
+
+        def set_aside(error: UnreadableItemError, item: Item) -> None:
+            self._set_aside(error, item, change)
+
+        for page in self.trainings.participant_pages(
+            change.training_uuid, set_aside, resume_after=resume_after
+        ):
+            yield page
+            if page.last is not None and remaining_seconds() < FAN_OUT_RESERVE_SECONDS:
+                self.checkpoints.write(change.sequence_number, page.last)
+                raise OutOfTimeError(f"the next invocation goes on after {page.last}")
 
     def _participant_changed(self, change: Change) -> None:
         if change.kind is ChangeKind.INSERT and change.new is not None:
@@ -89,43 +130,18 @@ class Builder:
             if training is not None and training.state is not TrainingState.COMPLETED:
                 self._send(change, ClientRemovedNotification.from_training(training, [participant]))
 
-    def _participants(
-        self, change: Change, training: Training, unreadable: set[str]
-    ) -> Iterator[list[Participant]]:
-        """Read the participants; one that is not readable is set aside once for a change."""
-
-        def set_aside(error: UnreadableItemError, item: Item) -> None:
-            if error.item not in unreadable:
-                unreadable.add(error.item)
-                self._set_aside(error, item, change)
-
-        return self.trainings.participant_pages(training.training_uuid, set_aside)
-
-    def _told_start_first(
-        self,
-        change: Change,
-        new: Training,
-        known_until: str | None,
-        pages: Iterable[list[Participant]],
-    ) -> Iterator[list[Participant]]:
-        """Enqueue `TRAINING_START` for whoever joined since the last start or round, before this.
-
-        Their own records may come later than this one, as a stream keeps the order per item only.
-        The start has the same id there, so it is told once.
-        """
-        for page in pages:
-            joined = [each for each in page if later(each.joined_at, known_until)]
-            if joined:
-                self._send(change, TrainingStartNotification.from_training(new, joined))
-            yield page
-
     def _send(self, change: Change, notification: AnyTrainingNotification) -> None:
+        if not notification.receivers:
+            return
         deliveries = notification.deliveries(source=change.sequence_number, created_at=change.at)
         with self.journal.building(change.training_uuid, notification.type):
             self.queue.send(deliveries, self._accepted)
 
-    def _accepted(self, delivery: Delivery) -> None:
-        self.journal.built(delivery, self.clock.now())
+    def _accepted(self, deliveries: Iterable[Delivery]) -> None:
+        now = self.clock.now()
+        with self.journal.together():
+            for delivery in deliveries:
+                self.journal.built(delivery, now)
 
     def _set_aside(self, error: UnreadableItemError, item: Item, change: Change) -> None:
         self.journal.unreadable(error)
@@ -144,6 +160,10 @@ class Builder:
             stream = {k: v for k, v in change.record["dynamodb"].items() if k not in images}
             body = json.dumps({**letter, "record": {**change.record, "dynamodb": stream}})
         self.dead_letters.put(body, reason=str(error))
+
+
+def _among(participants: Iterable[Participant], receiver: Receiver) -> bool:
+    return any(same_uuid(each.uuid, receiver.uuid) for each in participants)
 
 
 def _progress_or_none(image: Item | None) -> Progress | None:

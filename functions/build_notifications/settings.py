@@ -7,5 +7,6 @@ class Settings(FunctionSettings):
     """Settings of the function."""
 
     trainings_table: str
+    ledger_table: str
     deliveries_queue_url: str
     stream_dlq_url: str

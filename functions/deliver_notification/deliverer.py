@@ -273,26 +273,30 @@ class _Batch:
             on_the_way.clear()
             return []
         ended, _ = self._on.wait(on_the_way, LINGER_SECONDS, ALL_COMPLETED)
-        steps = []
-        for future in [each for each in on_the_way if each in ended]:
-            group = on_the_way.pop(future)
-            if (error := future.exception()) is not None:
-                delivery = group[0].delivery
-                self._on.journal.trouble(
-                    "an attempt ended unexpectedly", error, notification_id=delivery.notification_id
-                )
-                self._give_up(group, f"unexpected {type(error).__name__}")
-                continue
-            step = future.result()
-            self._on.journal.attempted(
-                step.message.delivery,
-                attempt=step.entry.attempts,
-                status_code=step.entry.status_code,
-                reason=step.entry.reason,
-                latency_ms=step.latency_ms or 0.0,
+        with self._on.journal.together():
+            taken = [
+                self._take(each, on_the_way.pop(each)) for each in list(on_the_way) if each in ended
+            ]
+        return [each for each in taken if each is not None]
+
+    def _take(self, attempt: Future[_Step], group: _Group) -> tuple[_Step, _Group] | None:
+        """Look at an attempt that has ended; None if it did so in a way that nobody foresaw."""
+        if (error := attempt.exception()) is not None:
+            delivery = group[0].delivery
+            self._on.journal.trouble(
+                "an attempt ended unexpectedly", error, notification_id=delivery.notification_id
             )
-            steps.append((step, group))
-        return steps
+            self._give_up(group, f"unexpected {type(error).__name__}")
+            return None
+        step = attempt.result()
+        self._on.journal.attempted(
+            step.message.delivery,
+            attempt=step.entry.attempts,
+            status_code=step.entry.status_code,
+            reason=step.entry.reason,
+            latency_ms=step.latency_ms or 0.0,
+        )
+        return step, group
 
     def _settle(self, steps: Sequence[tuple[_Step, _Group]]) -> list[_Group]:
         """Record steps and tell outcomes; returns the groups that can go on."""
@@ -335,21 +339,22 @@ class _Batch:
     def _tell(self, steps: Sequence[_Step]) -> set[str]:
         """Tell outcomes to the bus; returns the ids of those that it did not take."""
         told: list[Told] = []
-        for step in steps:
-            entry = step.entry
-            if entry.outcome is None:
-                continue
-            outcome = outcome_of(
-                step.message.delivery,
-                entry.outcome,
-                attempts=entry.attempts,
-                status_code=entry.status_code,
-                reason=entry.reason,
-                finished_at=entry.at,
-            )
-            told.append((entry.outcome, outcome))
-            if not step.known:
-                self._on.journal.concluded(entry.outcome, outcome)
+        with self._on.journal.together():
+            for step in steps:
+                entry = step.entry
+                if entry.outcome is None:
+                    continue
+                outcome = outcome_of(
+                    step.message.delivery,
+                    entry.outcome,
+                    attempts=entry.attempts,
+                    status_code=entry.status_code,
+                    reason=entry.reason,
+                    finished_at=entry.at,
+                )
+                told.append((entry.outcome, outcome))
+                if not step.known:
+                    self._on.journal.concluded(entry.outcome, outcome)
         if not told:
             return set()
         try:

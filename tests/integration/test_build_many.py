@@ -7,7 +7,7 @@ in place of botocore where memory is measured, so that it is the builder's alone
 import json
 import logging
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
 from functions.build_notifications.batch import Batches
-from functions.build_notifications.builder import Builder
+from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS, Builder
+from functions.build_notifications.checkpoints import Checkpoints
 from shared.aws import CLIENT_CONFIG
 from shared.batches import SQS_BATCH
 from shared.clock import SystemClock
@@ -30,7 +31,7 @@ from shared.journal import Journal, Tally
 from shared.observability import make_logger
 from shared.queue import WINDOW, DeadLetterQueue, DeliveryQueue
 from shared.table import PAGE_SIZE, TrainingTable
-from tests.made import TRAINING_UUID, delivery, item, training_item
+from tests.made import ACTOR, TRAINING_UUID, delivery, item, training_item
 
 MANY = 10_000
 SERVICE = "test_build_many"
@@ -46,6 +47,7 @@ class Aws:
     # How often each receiver was sent each type; kept only if wanted.
     sent: dict[tuple[str, str], int] | None = None
     order: list[str] = field(default_factory=list)
+    ledger: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, request: Any, **_: Any) -> AWSResponse:
         """Answer a prepared request in place of the network."""
@@ -54,6 +56,8 @@ class Aws:
         given = json.loads(request.body)
         body = {
             "DynamoDB_20120810.Query": self.query,
+            "DynamoDB_20120810.GetItem": self.get,
+            "DynamoDB_20120810.PutItem": self.put,
             "AmazonSQS.SendMessageBatch": self.send,
         }[operation](given)
         return AWSResponse(request.url, 200, HTTPHeaders(), _Raw(json.dumps(body).encode()))
@@ -67,9 +71,19 @@ class Aws:
         end = min(start + given["Limit"], self.participants)
         answer: dict[str, Any] = {"Items": [_participant(number) for number in range(start, end)]}
         if end < self.participants:
-            last = answer["Items"][-1]
-            answer["LastEvaluatedKey"] = {key: last[key] for key in ("training_uuid", "entity")}
+            answer["LastEvaluatedKey"] = {
+                "training_uuid": {"S": TRAINING_UUID},
+                "entity": answer["Items"][-1]["entity"],
+            }
         return answer
+
+    def get(self, given: dict[str, Any]) -> dict[str, Any]:
+        item = self.ledger.get(given["Key"]["notification_id"]["S"])
+        return {} if item is None else {"Item": item}
+
+    def put(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.ledger[given["Item"]["notification_id"]["S"]] = given["Item"]
+        return {}
 
     def send(self, given: dict[str, Any]) -> dict[str, Any]:
         if self.sent is not None:
@@ -98,7 +112,6 @@ class _Raw(BytesIO):
 
 def _participant(number: int) -> dict[str, Any]:
     return {
-        "training_uuid": {"S": TRAINING_UUID},
         "entity": {"S": f"PARTICIPANT#{UUID(int=number)}"},
         "message_endpoint": {"S": f"https://hospital-{number}.example/fl/messages"},
         "joined_at": {"S": "2026-01-01T00:00:00+00:00"},
@@ -121,6 +134,9 @@ class Direct:
     def query(self, **given: Any) -> dict[str, Any]:
         return self.aws.query(given)
 
+    def get_item(self, **given: Any) -> dict[str, Any]:
+        return self.aws.get(given)
+
     def send_message_batch(self, **given: Any) -> dict[str, Any]:
         return self.aws.send(given)
 
@@ -132,13 +148,15 @@ def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
     journal = Journal(make_logger(SERVICE), Tally("test"))
     cast("logging.StreamHandler[Any]", logger.handlers[0]).setStream(_Nowhere())
     logger.propagate = False  # pytest keeps what comes to the root logger
+    clock = SystemClock()
     with ThreadPoolExecutor(WINDOW) as executor:
         yield Batches(
             builder=Builder(
                 trainings=TrainingTable(dynamodb, "trainings"),
+                checkpoints=Checkpoints(dynamodb, "ledger", clock),
                 queue=DeliveryQueue(sqs, "https://sqs.example/queue.fifo", executor=executor),
                 dead_letters=DeadLetterQueue(sqs, "https://sqs.example/dlq"),
-                clock=SystemClock(),
+                clock=clock,
                 journal=journal,
             ),
             journal=journal,
@@ -197,9 +215,88 @@ def test_all_of_10_000_participants_are_told_the_start_and_then_the_round_each_o
     for kind in ("TRAINING_START", "UPDATE_ROUND_START"):
         assert {uuid for told, uuid in aws.sent if told == kind} == everybody
     assert set(aws.sent.values()) == {1}
-    # Not one round before the queue has the last start.
-    assert aws.order == ["TRAINING_START", "UPDATE_ROUND_START"]
-    assert aws.queries == 2 * MANY // PAGE_SIZE
+    assert aws.queries == MANY // PAGE_SIZE
+    # Page by page: not one round before the queue has the last start of the same participants.
+    assert aws.order == ["TRAINING_START", "UPDATE_ROUND_START"] * aws.queries
+
+
+def failed() -> dict[str, Any]:
+    return change(training_item(round=3), training_item(state="ERROR", round=3))
+
+
+class Timeout:
+    """The time of an invocation, which is over after so many pages."""
+
+    def __init__(self, aws: Aws, pages: int) -> None:
+        self._aws = aws
+        self._over_at = aws.queries + pages
+
+    def __call__(self) -> float:
+        return FAN_OUT_RESERVE_SECONDS - 1 if self._aws.queries >= self._over_at else 900.0
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+def killed_after_a_page() -> Callable[[], float]:
+    """Is asked before the record, and after each page."""
+    times = iter([900.0])
+
+    def remaining_seconds() -> float:
+        try:
+            return next(times)
+        except StopIteration:
+            raise Killed from None
+
+    return remaining_seconds
+
+
+def until_built(aws: Aws, batches: Batches, event: dict[str, Any], pages: int) -> int:
+    """Bring the record again as the stream does; gives how many invocations it took."""
+    for invocation in range(1, 100):
+        if not batches.process(event, Timeout(aws, pages))["batchItemFailures"]:
+            return invocation
+    raise AssertionError("a fan-out makes no progress")
+
+
+@pytest.mark.parametrize(
+    "event", [started(), next_round(), failed()], ids=["start", "round", "error"]
+)
+def test_a_fan_out_that_takes_several_invocations_tells_everybody_once(
+    aws: Aws, batches: Batches, event: dict[str, Any]
+) -> None:
+    aws.sent = {}
+    # Three pages; then the first one, where it has to be seen that there are more, and two more.
+    assert until_built(aws, batches, event, pages=3) == 5
+    told = {uuid for _, uuid in aws.sent}
+    assert told - {ACTOR.uuid} == {str(UUID(int=number)) for number in range(MANY)}
+    assert (ACTOR.uuid in told) == (event == failed())
+    assert set(aws.sent.values()) == {1}
+
+
+def test_an_invocation_that_is_killed_begins_again_at_the_last_checkpoint(
+    aws: Aws, batches: Batches
+) -> None:
+    """What it had enqueued since then is enqueued again, with the same ids."""
+    aws.sent = {}
+    assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
+    with pytest.raises(Killed):
+        batches.process(next_round(), killed_after_a_page())
+    assert until_built(aws, batches, next_round(), pages=100) == 1
+    times = [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(MANY)]
+    assert times == [1] * 3000 + [2] * 1000 + [1] * 6000
+
+
+def test_another_change_of_the_training_begins_at_the_first_page(
+    aws: Aws, batches: Batches
+) -> None:
+    aws.sent = {}
+    assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
+    later = next_round()
+    later["Records"][0]["dynamodb"]["SequenceNumber"] = "2"
+    assert batches.process(later, lambda: 900.0) == {"batchItemFailures": []}
+    assert aws.sent["UPDATE_ROUND_START", str(UUID(int=0))] == 2
 
 
 def peak(aws: Aws, batches: Batches, participants: int) -> int:
@@ -239,9 +336,9 @@ def test_deliveries_are_made_no_further_ahead_than_one_window(aws: Aws, batches:
             furthest = max(furthest, made - accepted)
             yield delivery(f"p{number}")
 
-    def count(_delivery: Delivery) -> None:
+    def count(some: Sequence[Delivery]) -> None:
         nonlocal accepted
-        accepted += 1
+        accepted += len(some)
 
     assert queue.send(many(), count) == accepted == made == 1000
     assert furthest <= (WINDOW + 1) * SQS_BATCH

@@ -377,6 +377,16 @@ def test_a_training_that_ends_while_somebody_joins_refuses(
     assert list(trainings.participants(TRAINING_UUID)) == []
 
 
+def test_of_a_participant_that_is_there_twice_the_later_one_counts(
+    stack: Stack, trainings: TrainingRepository
+) -> None:
+    stack.put(training_item())
+    first, second = (participant("p", model_uuid=uuid_of(name)) for name in ("m1", "m2"))
+    trainings.add_participants(TRAINING_UUID, [first, second])
+    (found,) = trainings.participants(TRAINING_UUID)
+    assert found.model_uuid == second.model_uuid
+
+
 def test_many_participants_join_in_batches_and_keep_their_models(
     stack: Stack, trainings: TrainingRepository
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS
 from tests.simulation.clients import Tampering
 from tests.simulation.expressions import Item
 from tests.simulation.faults import Fault, Faults, Outage, Storm
@@ -89,6 +90,8 @@ class Parameters:
 
 LOCAL = Parameters(6, 1, 5, 30)
 """What the local stack is deployed with."""
+A_PAGE_AN_INVOCATION = FAN_OUT_RESERVE_SECONDS + 0.01
+"""Of so long a timeout there is too little left after the first page or two."""
 SMALLEST = Parameters(1, 1, 1, 30)
 LARGEST = Parameters(20, 900, 20, 43_200)
 
@@ -99,6 +102,7 @@ class Scenario:
 
     Attributes:
         parameters: None: the template's defaults.
+        build_timeout: of BuildNotifications, in seconds; None: the template's.
     """
 
     plans: tuple[Plan, ...]
@@ -112,12 +116,16 @@ class Scenario:
     partial_resets_retries: bool = False
     batch_size: int | None = None
     parameters: Parameters | None = None
+    build_timeout: float | None = None
 
     def stack(self) -> Stack:
         stack = read_stack()
         given = stack.stream
         if self.parameters is not None:
             stack = replace(stack, **vars(self.parameters))
+        if self.build_timeout is not None:
+            timeouts = {**stack.timeouts, "BuildNotifications": self.build_timeout}
+            stack = replace(stack, timeouts=timeouts)
         return with_stream(
             stack,
             shards=self.shards,

@@ -8,6 +8,7 @@ from tests.simulation.faults import Fault, Outage, Storm
 from tests.simulation.invariants import check
 from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.scenario import (
+    A_PAGE_AN_INVOCATION,
     DEAD,
     FLAKY,
     FORBIDDEN,
@@ -65,6 +66,7 @@ def storm(seed: int, participants: int = 30, steps: int = 26) -> Scenario:
         partial_resets_retries=chance.random() < 0.5,
         batch_size=chance.choice((None, 5)),
         parameters=chance.choice((None, None, LOCAL)),
+        build_timeout=chance.choice((None, A_PAGE_AN_INVOCATION)),
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.simulation.faults import KINDS, Fault, Occasion, Outage
 from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.scenario import (
+    A_PAGE_AN_INVOCATION,
     DEAD,
     FLAKY,
     FORBIDDEN,
@@ -184,5 +185,6 @@ def scenarios(
         parallelization_factor=lanes,
         partial_resets_retries=draw(st.booleans()),
         batch_size=draw(st.sampled_from((None, 1, 3))),
+        build_timeout=draw(st.sampled_from((None, A_PAGE_AN_INVOCATION))),
         parameters=draw(st.sampled_from((*(None,) * 7, LOCAL, SMALLEST, LARGEST))),
     )

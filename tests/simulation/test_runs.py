@@ -10,8 +10,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.simulation.faults import Storm
 from tests.simulation.invariants import check
-from tests.simulation.scenario import Scenario, run
+from tests.simulation.scenario import (
+    A_PAGE_AN_INVOCATION,
+    HEALTHY,
+    Action,
+    Plan,
+    Scenario,
+    Step,
+    run,
+)
 from tests.simulation.storms import storm
 from tests.simulation.strategies import CHANGES, EVERYTHING, FAILURES, REPEATS, scenarios
 
@@ -74,7 +83,7 @@ def test_deliveries_that_come_again(scenario: Scenario) -> None:
 def test_ten_thousand_notifications_in_storms_of_faults() -> None:
     notifications = posts = faults = 0
     for seed in STORMS:
-        result = run(storm(seed, participants=60))
+        result = run(storm(seed, participants=62))
         try:
             check(result)
         except AssertionError as error:
@@ -87,6 +96,28 @@ def test_ten_thousand_notifications_in_storms_of_faults() -> None:
     if SEED is None:
         assert notifications >= 10_000 * min(1, SCALE)
         assert faults >= 500 * min(1, SCALE)
+
+
+def test_a_fan_out_that_takes_many_invocations_reaches_everybody_whoever_dies() -> None:
+    """A million participants in small: an invocation's time is over after a page or two of many."""
+    for seed in STORMS:
+        result = run(
+            Scenario(
+                plans=(Plan((HEALTHY,) * 100),),
+                steps=(
+                    Step(0.5, Action.START),
+                    Step(60.0, Action.NEXT_ROUND),
+                    Step(60.0, Action.FINISH),
+                ),
+                storms=(Storm(seed, rate=0.02, ends=600.0),) if seed else (),
+                seed=seed,
+                build_timeout=A_PAGE_AN_INVOCATION,
+            )
+        )
+        check(result)
+        invocations = len(result.world.build.invocations)
+        assert invocations > 100 // 7 // 2 * 3
+        assert any(key[0].startswith("checkpoint#") for key in result.world.ledger.items)
 
 
 def test_a_run_is_the_same_each_time() -> None:

@@ -4,7 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -13,6 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
+from functions.build_notifications.checkpoints import Checkpoints
 from functions.callback_failure.policy import FailureCallback
 from functions.deliver_notification.answers import RetryPolicy
 from functions.deliver_notification.deliverer import Deliverer
@@ -73,6 +74,9 @@ class Lines:
 
     def _keep(self, level: str, message: str, extra: Mapping[str, Any] | None) -> None:
         self.lines.append((self._kernel.now, level, message, extra or {}))
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def step(self, level: int, message: str, values: Mapping[str, Any]) -> None:
         self._keep(logging.getLevelName(level), message, values)
@@ -226,9 +230,11 @@ class World:
         dynamodb = self._client(process, self.build, "dynamodb", self.dynamodb)
         sqs = self._client(process, self.build, "sqs", self.sqs)
         journal = self._journal()
+        clock = SimulatedClock(self.kernel)
         batches = Batches(
             builder=Builder(
                 trainings=TrainingTable(dynamodb, TRAININGS),
+                checkpoints=Checkpoints(dynamodb, LEDGER, clock),
                 queue=DeliveryQueue(
                     sqs,
                     self.deliveries.url,
@@ -236,7 +242,7 @@ class World:
                     window=WINDOW,
                 ),
                 dead_letters=DeadLetterQueue(sqs, self.stream_dlq.url),
-                clock=SimulatedClock(self.kernel),
+                clock=clock,
                 journal=journal,
             ),
             journal=journal,

@@ -1,7 +1,7 @@
 """What is said on the wire, to whom, and what follows: class by class."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -57,12 +57,11 @@ class KeepingQueue(DeliveryQueue):
     def send(
         self,
         deliveries: Iterable[Delivery],
-        on_accepted: Callable[[Delivery], None] = lambda _delivery: None,
+        on_accepted: Callable[[Sequence[Delivery]], None] = lambda _deliveries: None,
     ) -> int:
         taken = list(deliveries)
         self.sent += taken
-        for each in taken:
-            on_accepted(each)
+        on_accepted(taken)
         return len(taken)
 
 

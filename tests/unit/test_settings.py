@@ -13,6 +13,7 @@ from shared.settings import EnvironmentSettings, SettingsError
 COMMON = {"STACK_NAME": "fl-notifications", "LOG_LEVEL": "INFO"}
 BUILD = COMMON | {
     "TRAININGS_TABLE": "trainings",
+    "LEDGER_TABLE": "ledger",
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
     "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
 }

@@ -1,0 +1,147 @@
+"""In a process of its own: a fan-out that takes several invocations, one of which is killed.
+
+    python -m benchmarks.million PARTICIPANTS CPU_SECONDS RESULT
+
+The builder is the real one; AWS is in this process and costs nothing. Time is simulated: each
+participant takes so much of an invocation's 900 s as was measured, at a given share of a core.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, cast
+
+from benchmarks.events import training_changed
+from benchmarks.measuring import memory_mib
+from benchmarks.servers import Aws
+from functions.build_notifications.batch import Batches
+from functions.build_notifications.builder import Builder
+from functions.build_notifications.checkpoints import Checkpoints
+from shared.clock import SystemClock
+from shared.journal import Journal, Tally
+from shared.observability import make_logger
+from shared.queue import DeadLetterQueue, DeliveryQueue
+from shared.table import TrainingTable
+
+TIMEOUT_SECONDS: Final = 900.0
+CPU_SHARE: Final = 512 / 1769
+"""Of a core, at 512 MB (Lambda Developer Guide, "Configure Lambda function memory")."""
+
+KILLED: Final = 2
+"""The invocation that is killed, half of its time gone."""
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+@dataclass
+class Stand:
+    """DynamoDB and SQS; counts how often each participant is told."""
+
+    participants: int
+    told: bytearray = field(init=False)
+    sent: int = 0
+    ledger: dict[str, Any] = field(default_factory=dict)
+    aws: Aws = field(default_factory=lambda: Aws(80))
+
+    def __post_init__(self) -> None:
+        """Nobody is told yet."""
+        self.told = bytearray(self.participants)
+
+    def query(self, **call: Any) -> dict[str, Any]:
+        """A page of participants."""
+        found: dict[str, Any] = json.loads(self.aws.answer("Query", json.dumps(call).encode())[1])
+        self.aws.taken.clear()
+        return found
+
+    def get_item(self, **call: Any) -> dict[str, Any]:
+        """A checkpoint, if there is one."""
+        item = self.ledger.get(call["Key"]["notification_id"]["S"])
+        return {} if item is None else {"Item": item}
+
+    def put_item(self, **call: Any) -> dict[str, Any]:
+        """Keep a checkpoint."""
+        self.ledger[call["Item"]["notification_id"]["S"]] = call["Item"]
+        return {}
+
+    def send_message_batch(self, **call: Any) -> dict[str, Any]:
+        """Accept all."""
+        self.sent += len(call["Entries"])
+        for entry in call["Entries"]:
+            _, _, receiver = entry["MessageGroupId"].partition(":")
+            self.told[int(receiver[:8], 16)] += 1
+        return {"Successful": [{"Id": entry["Id"]} for entry in call["Entries"]], "Failed": []}
+
+
+@dataclass
+class Time:
+    """What is left of an invocation."""
+
+    stand: Stand
+    seconds_each: float
+    before: int
+    killed_at: float
+    used: float = 0.0
+
+    def remaining(self) -> float:
+        """Seconds until the timeout."""
+        self.used = (self.stand.sent - self.before) * self.seconds_each
+        left = TIMEOUT_SECONDS - self.used
+        if left < self.killed_at:
+            raise Killed
+        return left
+
+
+def invocations(
+    process: Callable[[Any, Callable[[], float]], Any], event: Any, stand: Stand, each: float
+) -> Iterator[float]:
+    """Bring the record again as the stream does; yields the simulated seconds of each time."""
+    for number in count(1):
+        killed_at = TIMEOUT_SECONDS / 2 if number == KILLED else -1.0
+        time = Time(stand, each, stand.sent, killed_at)
+        try:
+            failed = process(event, time.remaining)["batchItemFailures"]
+        except Killed:
+            failed = ["all"]
+        time.killed_at = -1.0
+        time.remaining()
+        yield time.used
+        if not failed:
+            return
+
+
+def main(participants: int, cpu_seconds: float) -> dict[str, float]:
+    """Take a round of so many participants through the builder."""
+    stand = Stand(participants)
+    client = cast("Any", stand)
+    clock = SystemClock()
+    journal = Journal(make_logger("million"), Tally("benchmark"))
+    builder = Builder(
+        trainings=TrainingTable(client, "trainings"),
+        checkpoints=Checkpoints(client, "ledger", clock),
+        queue=DeliveryQueue(client, "deliveries.fifo"),
+        dead_letters=DeadLetterQueue(client, "stream-dlq"),
+        clock=clock,
+        journal=journal,
+    )
+    change = training_changed(participants, old=("ONGOING", 2), new=("ONGOING", 3))
+    seconds = list(
+        invocations(Batches(builder, journal).process, change, stand, cpu_seconds / CPU_SHARE)
+    )
+    return {
+        "invocations": len(seconds),
+        "seconds": sum(seconds),
+        "longest": max(seconds),
+        "missed": stand.told.count(0),
+        "repeated": stand.sent - participants,
+        "memory_mib": memory_mib("VmHWM"),
+    }
+
+
+if __name__ == "__main__":
+    result = main(int(sys.argv[1]), float(sys.argv[2]))
+    Path(sys.argv[-1]).write_text(json.dumps(result))

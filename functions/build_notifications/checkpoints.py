@@ -1,0 +1,53 @@
+"""How far the fan-out of a change has got, if one invocation is not enough for it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from shared.clock import Clock
+from shared.ledger import expiry, ledger_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CHECKPOINT_PREFIX: Final = "checkpoint#"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Kept in the ledger, under the stream record's sequence number."""
+
+    client: "DynamoDBClient"
+    ledger_table: str
+    clock: Clock
+
+    def read(self, sequence_number: str) -> str | None:
+        """The sort key of the last participant that was told; None if none was.
+
+        Raises:
+            botocore.exceptions.ClientError: if the ledger cannot be read.
+        """
+        answer = self.client.get_item(
+            TableName=self.ledger_table, Key=_key(sequence_number), ConsistentRead=True
+        )
+        return answer.get("Item", {}).get("entity", {}).get("S")
+
+    def write(self, sequence_number: str, entity: str) -> None:
+        """Remember the last participant that was told, by its sort key.
+
+        Raises:
+            botocore.exceptions.ClientError: if the ledger does not take it.
+        """
+        now = self.clock.now()
+        self.client.put_item(
+            TableName=self.ledger_table,
+            Item={
+                **_key(sequence_number),
+                "entity": {"S": entity},
+                "at": {"S": now.isoformat()},
+                "expires_at": {"N": str(expiry(now))},
+            },
+        )
+
+
+def _key(sequence_number: str) -> dict[str, dict[str, str]]:
+    return ledger_key(f"{CHECKPOINT_PREFIX}{sequence_number}")
