@@ -236,7 +236,7 @@ class Journal:
         self._logger.step(
             logging.INFO,
             step,
-            {"step": step, **_ids(delivery, delivery.receiver.uuid), **values, **told},
+            {**_ids(delivery, delivery.receiver.uuid), **values, **told},
         )
 
     def _ended(
@@ -252,7 +252,6 @@ class Journal:
             logging.WARNING if kind in _NOT_ACCEPTED else logging.INFO,
             step,
             {
-                "step": step,
                 **_ids(outcome, outcome.receiver_uuid),
                 "outcome": kind.value,
                 "status_code": outcome.status_code,

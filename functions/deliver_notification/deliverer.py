@@ -40,6 +40,13 @@ RESERVE_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 0.02
 """How long to wait for more answers once one has come, so that one write serves several."""
 
+TROUBLE_SECONDS: Final = 5
+"""The shortest wait after trouble of ours.
+
+A write of the ledger that seemed to fail may still take effect, as long as its call could have
+lasted (4 s, `shared.aws`). The next attempt must see it, or it would overwrite what came after.
+"""
+
 MAX_TROUBLED_RECEIVES: Final = 220
 """A message that is still in trouble after so many receives goes to the dead-letter queue.
 
@@ -385,7 +392,8 @@ class _Batch:
         return True
 
     def _backoff(self, receives: int) -> int:
-        return max(1, round(min(self._on.policy.backoff_seconds * receives, MAX_WAIT_SECONDS)))
+        wait = min(self._on.policy.backoff_seconds * receives, MAX_WAIT_SECONDS)
+        return max(TROUBLE_SECONDS, round(wait))
 
     def _stay(self, message_id: str, receipt_handle: str, seconds: int) -> None:
         # From now on, not from the end of the batch: others in it may take long.

@@ -630,7 +630,7 @@ def test_a_message_that_the_queue_never_takes_makes_its_record_come_again(
         if any(TWO.uuid in entry["MessageGroupId"] for entry in call["Entries"])
     ]
     assert len(refused) == 5
-    (line,) = [each for each in build.lines if "could not be processed" in each["message"]]
+    (line,) = [each for each in build.lines if "could not be processed" in each.get("message", "")]
     assert line["training_uuid"] == TRAINING_UUID
     assert line["error"] == ("NotEnqueuedError: the queue refused 1 of 2 messages: InternalError")
 
@@ -674,7 +674,7 @@ def test_without_the_queue_all_records_come_again(
     event = stack.changes()
     stack.lose_queue("DeliveriesQueueUrl")
     assert failures(build(event)) == numbers(event)
-    (line,) = [each for each in build.lines if "could not be processed" in each["message"]]
+    (line,) = [each for each in build.lines if "could not be processed" in each.get("message", "")]
     assert line["error"] == (
         "QueueDoesNotExist: AWS.SimpleQueueService.NonExistentQueue in SendMessageBatch"
     )

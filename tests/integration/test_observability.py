@@ -415,7 +415,10 @@ def test_every_query_finds_lines_that_have_all_that_it_names(seen: Seen) -> None
         for line in steps(seen.lines, "concluded")
         if line["receiver_uuid"] == uuid_of("rejecting") and line.get("round") == 1
     )
-    lines = [*seen.lines, example | {"level": "ERROR", "error": "ClientError"}]
+    lines = [
+        *seen.lines,
+        example | {"level": "ERROR", "message": "trouble", "error": "ClientError"},
+    ]
     for name, text in queries(seen):
         for placeholder, key in PLACEHOLDERS.items():
             text = text.replace(placeholder, example[key])  # noqa: PLW2901 - filled in
@@ -467,7 +470,7 @@ def test_the_document_lists_all_keys_and_steps(seen: Seen) -> None:
     listed = set(rows("metrics.md", "Log lines"))
     keys = {key for line in steps(seen.lines) for key in line}
     told = {line["step"] for line in steps(seen.lines)}
-    assert listed == keys - {"message"} | {"xray_trace_id"} | told
+    assert listed == keys | {"xray_trace_id", "cold_start"} | told
 
 
 def test_the_guide_says_for_each_alarm_what_to_do(stack: Stack) -> None:

@@ -8,6 +8,7 @@ from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.scenario import (
     DEAD,
     HEALTHY,
+    LOCAL,
     SILENT,
     Action,
     Parameters,
@@ -52,6 +53,14 @@ RUNS = {
             Fault(Occasion.CHECKPOINT, 16, Kind.REPEATED, 38),
         ),
         batch_size=1,
+    ),
+    # The ledger's write seemed to fail, the next attempt was told otherwise, and then the first
+    # write took effect after all: the ledger said accepted, and the bus rejected.
+    "a write of the ledger that takes effect after it has failed": Scenario(
+        plans=(bare(Behaviour((Reply(), Reply(), Reply(410), Reply(410)))),),
+        steps=(START,),
+        faults=(Fault(Occasion.CALL, 10, Kind.LATE, 1),),
+        parameters=LOCAL,
     ),
     # The event of an earlier rejection came after the participant had joined again.
     "a late event must not remove who has joined again": Scenario(
