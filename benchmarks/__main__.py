@@ -133,7 +133,7 @@ class Bench:
         name = f"builder, {MANY:,} participants (simulated time)"
         note = (
             f"at 29 % of a core, {cpu_seconds * 1e6:.0f} us of it each; the second invocation is "
-            f"killed half-way; {result['repeated']:,.0f} are enqueued again, with the same ids"
+            f"killed after 100 s; {result['repeated']:,.0f} are enqueued again, with the same ids"
         )
         yield Figure(f"{name}, invocations", _series([result["invocations"]]), "", None, None, note)
         yield Figure("… the longest of them", _series([result["longest"]]), "s", 900)

@@ -31,7 +31,8 @@ CPU_SHARE: Final = 512 / 1769
 """Of a core, at 512 MB (Lambda Developer Guide, "Configure Lambda function memory")."""
 
 KILLED: Final = 2
-"""The invocation that is killed, half of its time gone."""
+KILLED_AFTER_SECONDS: Final = 100.0
+"""The second invocation is killed after so long."""
 
 
 class Killed(BaseException):
@@ -84,16 +85,18 @@ class Time:
     stand: Stand
     seconds_each: float
     before: int
-    killed_at: float
-    used: float = 0.0
+    killed_after: float
+
+    @property
+    def used(self) -> float:
+        """Seconds since the invocation began."""
+        return (self.stand.sent - self.before) * self.seconds_each
 
     def remaining(self) -> float:
         """Seconds until the timeout."""
-        self.used = (self.stand.sent - self.before) * self.seconds_each
-        left = TIMEOUT_SECONDS - self.used
-        if left < self.killed_at:
+        if self.used > self.killed_after:
             raise Killed
-        return left
+        return TIMEOUT_SECONDS - self.used
 
 
 def invocations(
@@ -101,14 +104,12 @@ def invocations(
 ) -> Iterator[float]:
     """Bring the record again as the stream does; yields the simulated seconds of each time."""
     for number in count(1):
-        killed_at = TIMEOUT_SECONDS / 2 if number == KILLED else -1.0
-        time = Time(stand, each, stand.sent, killed_at)
+        killed_after = KILLED_AFTER_SECONDS if number == KILLED else TIMEOUT_SECONDS
+        time = Time(stand, each, stand.sent, killed_after)
         try:
             failed = process(event, time.remaining)["batchItemFailures"]
         except Killed:
             failed = ["all"]
-        time.killed_at = -1.0
-        time.remaining()
         yield time.used
         if not failed:
             return
