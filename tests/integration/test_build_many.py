@@ -34,6 +34,7 @@ from shared.table import PAGE_SIZE, TrainingTable
 from tests.made import ACTOR, TRAINING_UUID, delivery, item, training_item
 
 MANY = 10_000
+FIVE_PAGES = 5 * PAGE_SIZE
 SERVICE = "test_build_many"
 MEBIBYTE = 2**20
 
@@ -266,11 +267,11 @@ def until_built(aws: Aws, batches: Batches, event: dict[str, Any], pages: int) -
 def test_a_fan_out_that_takes_several_invocations_tells_everybody_once(
     aws: Aws, batches: Batches, event: dict[str, Any]
 ) -> None:
-    aws.sent = {}
-    # Three pages; then the first one, where it has to be seen that there are more, and two more.
-    assert until_built(aws, batches, event, pages=3) == 5
+    aws.participants, aws.sent = FIVE_PAGES, {}
+    # Two pages; then the first one, where it has to be seen that there are more, and another.
+    assert until_built(aws, batches, event, pages=2) == 4
     told = {uuid for _, uuid in aws.sent}
-    assert told - {ACTOR.uuid} == {str(UUID(int=number)) for number in range(MANY)}
+    assert told - {ACTOR.uuid} == {str(UUID(int=number)) for number in range(FIVE_PAGES)}
     assert (ACTOR.uuid in told) == (event == failed())
     assert set(aws.sent.values()) == {1}
 
@@ -279,19 +280,19 @@ def test_an_invocation_that_is_killed_begins_again_at_the_last_checkpoint(
     aws: Aws, batches: Batches
 ) -> None:
     """What it had enqueued since then is enqueued again, with the same ids."""
-    aws.sent = {}
+    aws.participants, aws.sent = FIVE_PAGES, {}
     assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
     with pytest.raises(Killed):
         batches.process(next_round(), killed_after_a_page())
     assert until_built(aws, batches, next_round(), pages=100) == 1
-    times = [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(MANY)]
-    assert times == [1] * 3000 + [2] * 1000 + [1] * 6000
+    times = [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(FIVE_PAGES)]
+    assert times == [1] * 3000 + [2] * 1000 + [1] * 1000
 
 
 def test_another_change_of_the_training_begins_at_the_first_page(
     aws: Aws, batches: Batches
 ) -> None:
-    aws.sent = {}
+    aws.participants, aws.sent = FIVE_PAGES, {}
     assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
     later = next_round()
     later["Records"][0]["dynamodb"]["SequenceNumber"] = "2"
