@@ -1,7 +1,12 @@
 """Which notifications a change of a training calls for."""
 
+from typing import Final
+
 from shared.notification_type import NotificationType
 from shared.trainings import Progress, TrainingState
+
+REDRIVEN_AS: Final = "redrivenAs"
+"""Key of a stream record that comes from a dead letter instead of the stream: the letter's id."""
 
 _ROUND_TYPES = {
     TrainingState.ONGOING: NotificationType.UPDATE_ROUND_START,

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from cli.dead_letters.letters import Box, Letter, hide, outcome_event
 from cli.stack import Stack, new_client
+from shared.changes import REDRIVEN_AS
 from shared.deliveries import Delivery
 from shared.outcomes import SOURCE, parse_outcome_event
 from shared.trainings import (
@@ -114,6 +115,7 @@ def _change(stack: Stack, letter: Letter) -> None:
         raise CannotRedriveError("it holds no record of the stream") from None
     if not records:
         return
+    records = [{**record, REDRIVEN_AS: letter.message_id} for record in records]
     function = stack.client("cloudformation").describe_stack_resource(
         StackName=stack.name, LogicalResourceId="BuildNotifications"
     )["StackResourceDetail"]["PhysicalResourceId"]
@@ -132,7 +134,10 @@ def _change(stack: Stack, letter: Letter) -> None:
         if answer.get("FunctionError") or not isinstance(result, dict):
             raise CannotRedriveError("BuildNotifications failed; its log says why")
         if result.get("batchItemFailures"):
-            raise CannotRedriveError("BuildNotifications could not process it; its log says why")
+            raise CannotRedriveError(
+                "BuildNotifications did not finish it; its log says why. If that is a fan-out that "
+                "is not finished, redrive it again: it goes on where it stopped"
+            )
 
 
 def _mended(

@@ -105,7 +105,7 @@ class Builder:
         """Read the participants, from where an earlier invocation stopped, while there is time."""
 
         def resume_after() -> str | None:
-            return self.checkpoints.read(change.sequence_number)
+            return self.checkpoints.read(change.fan_out)
 
         def set_aside(error: UnreadableItemError, item: Item) -> None:
             self._set_aside(error, item, change)
@@ -115,7 +115,7 @@ class Builder:
         ):
             yield page
             if page.last is not None and remaining_seconds() < FAN_OUT_RESERVE_SECONDS:
-                self.checkpoints.write(change.sequence_number, page.last)
+                self.checkpoints.write(change.fan_out, page.last)
                 raise OutOfTimeError(f"the next invocation goes on after {page.last}")
 
     def _participant_changed(self, change: Change) -> None:

@@ -14,24 +14,24 @@ CHECKPOINT_PREFIX: Final = "checkpoint#"
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Kept in the ledger, under the stream record's sequence number."""
+    """Kept in the ledger, under what tells one fan-out from others (`Change.fan_out`)."""
 
     client: "DynamoDBClient"
     ledger_table: str
     clock: Clock
 
-    def read(self, sequence_number: str) -> str | None:
+    def read(self, fan_out: str) -> str | None:
         """The sort key of the last participant that was told; None if none was.
 
         Raises:
             botocore.exceptions.ClientError: if the ledger cannot be read.
         """
         answer = self.client.get_item(
-            TableName=self.ledger_table, Key=_key(sequence_number), ConsistentRead=True
+            TableName=self.ledger_table, Key=_key(fan_out), ConsistentRead=True
         )
         return answer.get("Item", {}).get("entity", {}).get("S")
 
-    def write(self, sequence_number: str, entity: str) -> None:
+    def write(self, fan_out: str, entity: str) -> None:
         """Remember the last participant that was told, by its sort key.
 
         Raises:
@@ -41,7 +41,7 @@ class Checkpoints:
         self.client.put_item(
             TableName=self.ledger_table,
             Item={
-                **_key(sequence_number),
+                **_key(fan_out),
                 "entity": {"S": entity},
                 "at": {"S": now.isoformat()},
                 "expires_at": {"N": str(expiry(now))},
@@ -49,5 +49,5 @@ class Checkpoints:
         )
 
 
-def _key(sequence_number: str) -> dict[str, dict[str, str]]:
-    return ledger_key(f"{CHECKPOINT_PREFIX}{sequence_number}")
+def _key(fan_out: str) -> dict[str, dict[str, str]]:
+    return ledger_key(f"{CHECKPOINT_PREFIX}{fan_out}")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from shared.changes import REDRIVEN_AS
 from shared.trainings import PARTICIPANT_PREFIX, TRAINING_ENTITY, Item
 
 TTL_PRINCIPAL = "dynamodb.amazonaws.com"
@@ -28,6 +29,8 @@ class Change:
         training_uuid: the item's partition key, as written.
         entity: the item's sort key.
         sequence_number: unique within the stream; the same each time the record is read.
+        fan_out: the same for all invocations that one fan-out takes; another one each time that a
+            dead letter is redriven, which begins at the first participant again.
         at: when the item was changed, in whole seconds.
         old: the item before; None if there was none.
         new: the item after; None if there is none.
@@ -39,6 +42,7 @@ class Change:
     training_uuid: str
     entity: str
     sequence_number: str
+    fan_out: str
     at: datetime
     old: Item | None
     new: Item | None
@@ -54,6 +58,7 @@ class Change:
             training_uuid=stream["Keys"]["training_uuid"]["S"],
             entity=stream["Keys"]["entity"]["S"],
             sequence_number=stream["SequenceNumber"],
+            fan_out="#".join([stream["SequenceNumber"], *filter(None, [record.get(REDRIVEN_AS)])]),
             at=datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC),
             old=stream.get("OldImage"),
             new=stream.get("NewImage"),

@@ -25,6 +25,7 @@ from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS, Build
 from functions.build_notifications.checkpoints import Checkpoints
 from shared.aws import CLIENT_CONFIG
 from shared.batches import SQS_BATCH
+from shared.changes import REDRIVEN_AS
 from shared.clock import SystemClock
 from shared.deliveries import Delivery
 from shared.journal import Journal, Tally
@@ -298,6 +299,19 @@ def test_another_change_of_the_training_begins_at_the_first_page(
     later["Records"][0]["dynamodb"]["SequenceNumber"] = "2"
     assert batches.process(later, lambda: 900.0) == {"batchItemFailures": []}
     assert aws.sent["UPDATE_ROUND_START", str(UUID(int=0))] == 2
+
+
+def test_a_redriven_record_begins_at_the_first_page_and_goes_on_from_its_own_checkpoints(
+    aws: Aws, batches: Batches
+) -> None:
+    """Its letter may be about a participant of a page before the stream's last checkpoint."""
+    aws.participants, aws.sent = FIVE_PAGES, {}
+    assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
+    redriven = next_round()
+    redriven["Records"][0][REDRIVEN_AS] = "a letter"
+    assert until_built(aws, batches, redriven, pages=2) == 4
+    times = [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(FIVE_PAGES)]
+    assert times == [2] * 3000 + [1] * 2000
 
 
 def peak(aws: Aws, batches: Batches, participants: int) -> int:

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from cli import main, secret
 from cli.dead_letters import commands, redriving
 from cli.stack import Stack as CliStack
+from shared.changes import REDRIVEN_AS
 from shared.deliveries import Delivery
 from shared.http import Answer, Responded
 from shared.outcomes import SOURCE, OutcomeKind
@@ -816,7 +817,7 @@ def test_a_letter_about_somebody_who_joined_an_unreadable_training_tells_the_sta
         ({"Payload": BytesIO(b"")}, "BuildNotifications failed"),
         (
             {"Payload": BytesIO(b'{"batchItemFailures": [{"itemIdentifier": "1"}]}')},
-            "BuildNotifications could not process it",
+            "BuildNotifications did not finish it",
         ),
     ],
 )
@@ -866,6 +867,9 @@ def test_all_records_of_a_batch_are_processed_whatever_lies_between(
     assert [int(each) for each in numbers] == list(expected)
     assert numbers[-1] == records[-1]["dynamodb"]["SequenceNumber"]
     assert all(len(each["Records"]) <= redriving.PORTION for each in cli.functions.events)
+    # All by the same letter, so that a fan-out goes on in the next redrive, and not in the stream's.
+    letters = {each[REDRIVEN_AS] for event in cli.functions.events for each in event["Records"]}
+    assert len(letters) == 1
     assert Counter(told(stack)) == Counter(
         (name, kind, number)
         for name in ("one", "two")
