@@ -867,7 +867,7 @@ def test_all_records_of_a_batch_are_processed_whatever_lies_between(
     assert [int(each) for each in numbers] == list(expected)
     assert numbers[-1] == records[-1]["dynamodb"]["SequenceNumber"]
     assert all(len(each["Records"]) <= redriving.PORTION for each in cli.functions.events)
-    # All by the same letter, so that a fan-out goes on in the next redrive, and not in the stream's.
+    # All by the same letter: a fan-out goes on in the next redrive, and not in the stream's.
     letters = {each[REDRIVEN_AS] for event in cli.functions.events for each in event["Records"]}
     assert len(letters) == 1
     assert Counter(told(stack)) == Counter(
