@@ -15,8 +15,18 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from benchmarks import imports, latency, layer
-from benchmarks.measuring import PROJECT, Load, Series, Servers, machine, repeat, run_child, servers
+from benchmarks import imports, latency, layer, million
+from benchmarks.measuring import (
+    CPU_SHARE,
+    PROJECT,
+    Load,
+    Series,
+    Servers,
+    machine,
+    repeat,
+    run_child,
+    servers,
+)
 from benchmarks.pipeline import ROUND, START
 from benchmarks.report import Figure, show
 
@@ -132,8 +142,9 @@ class Bench:
         result = self._child("million", str(MANY), str(cpu_seconds), servers=False)
         name = f"builder, {MANY:,} participants (simulated time)"
         note = (
-            f"at 29 % of a core, {cpu_seconds * 1e6:.0f} us of it each; the second invocation is "
-            f"killed after 100 s; {result['repeated']:,.0f} are enqueued again, with the same ids"
+            f"at {CPU_SHARE:.0%} of a core, {cpu_seconds * 1e6:.0f} us of it each; the second "
+            f"invocation is killed after {million.KILLED_AFTER_SECONDS:.0f} s; "
+            f"{result['repeated']:,.0f} are enqueued again, with the same ids"
         )
         yield Figure(f"{name}, invocations", _series([result["invocations"]]), "", None, None, note)
         yield Figure("… the longest of them", _series([result["longest"]]), "s", 900)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.__main__ import RESULTS
-from benchmarks.measuring import PROJECT
+from benchmarks.measuring import CPU_SHARE, PROJECT
 from benchmarks.pipeline import ROUND, START
 
 PRICES: Final = Path(__file__).with_name("prices.json")
@@ -34,8 +34,7 @@ class Assumptions:
 
     Attributes:
         memory_gb: of each function (template.yaml).
-        cpu_share: of a core that Lambda gives at that memory: 1,769 MB have a whole one (Lambda
-            Developer Guide, "Configure Lambda function memory").
+        cpu_share: of a core that Lambda gives at that memory.
         call_seconds: that a call of AWS waits for its answer, within a region.
         tls_cpu_seconds: of a handshake with a receiver; the benchmarks are without TLS.
         invocation_seconds: what Lambda's runtime adds to an invocation.
@@ -45,7 +44,7 @@ class Assumptions:
     """
 
     memory_gb: float = 0.5
-    cpu_share: float = 512 / 1769
+    cpu_share: float = CPU_SHARE
     call_seconds: float = 0.008
     tls_cpu_seconds: float = 0.002
     invocation_seconds: float = 0.001

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from benchmarks.events import training_changed
-from benchmarks.measuring import memory_mib
+from benchmarks.measuring import CPU_SHARE, memory_mib
 from benchmarks.servers import Aws
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
@@ -27,9 +27,6 @@ from shared.queue import DeadLetterQueue, DeliveryQueue
 from shared.table import TrainingTable
 
 TIMEOUT_SECONDS: Final = 900.0
-CPU_SHARE: Final = 512 / 1769
-"""Of a core, at 512 MB (Lambda Developer Guide, "Configure Lambda function memory")."""
-
 KILLED: Final = 2
 KILLED_AFTER_SECONDS: Final = 100.0
 """The second invocation is killed after so long."""

@@ -29,8 +29,6 @@ class Change:
         training_uuid: the item's partition key, as written.
         entity: the item's sort key.
         sequence_number: unique within the stream; the same each time the record is read.
-        fan_out: the same for all invocations that one fan-out takes; another one each time that a
-            dead letter is redriven, which begins at the first participant again.
         at: when the item was changed, in whole seconds.
         old: the item before; None if there was none.
         new: the item after; None if there is none.
@@ -42,7 +40,6 @@ class Change:
     training_uuid: str
     entity: str
     sequence_number: str
-    fan_out: str
     at: datetime
     old: Item | None
     new: Item | None
@@ -58,13 +55,21 @@ class Change:
             training_uuid=stream["Keys"]["training_uuid"]["S"],
             entity=stream["Keys"]["entity"]["S"],
             sequence_number=stream["SequenceNumber"],
-            fan_out="#".join([stream["SequenceNumber"], *filter(None, [record.get(REDRIVEN_AS)])]),
             at=datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC),
             old=stream.get("OldImage"),
             new=stream.get("NewImage"),
             by_ttl=(record.get("userIdentity") or {}).get("principalId") == TTL_PRINCIPAL,
             record=record,
         )
+
+    @property
+    def fan_out(self) -> str:
+        """The same for all invocations that one fan-out takes.
+
+        Another one for each dead letter that is redriven: it begins at the first participant again.
+        """
+        letter = self.record.get(REDRIVEN_AS)
+        return f"{self.sequence_number}#{letter}" if letter else self.sequence_number
 
     @property
     def of_training(self) -> bool:

@@ -277,41 +277,47 @@ def test_a_fan_out_that_takes_several_invocations_tells_everybody_once(
     assert set(aws.sent.values()) == {1}
 
 
-def test_an_invocation_that_is_killed_begins_again_at_the_last_checkpoint(
-    aws: Aws, batches: Batches
-) -> None:
-    """What it had enqueued since then is enqueued again, with the same ids."""
+@pytest.fixture
+def stopped(aws: Aws, batches: Batches) -> Batches:
+    """The builder, after an invocation that had time for three pages of five."""
     aws.participants, aws.sent = FIVE_PAGES, {}
     assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
+    return batches
+
+
+def times_told(aws: Aws) -> list[int]:
+    """How often each participant was told of the round."""
+    assert aws.sent is not None
+    return [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(FIVE_PAGES)]
+
+
+def test_an_invocation_that_is_killed_begins_again_at_the_last_checkpoint(
+    aws: Aws, stopped: Batches
+) -> None:
+    """What it had enqueued since then is enqueued again, with the same ids."""
     with pytest.raises(Killed):
-        batches.process(next_round(), killed_after_a_page())
-    assert until_built(aws, batches, next_round(), pages=100) == 1
-    times = [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(FIVE_PAGES)]
-    assert times == [1] * 3000 + [2] * 1000 + [1] * 1000
+        stopped.process(next_round(), killed_after_a_page())
+    assert until_built(aws, stopped, next_round(), pages=100) == 1
+    assert times_told(aws) == [1] * 3000 + [2] * 1000 + [1] * 1000
 
 
 def test_another_change_of_the_training_begins_at_the_first_page(
-    aws: Aws, batches: Batches
+    aws: Aws, stopped: Batches
 ) -> None:
-    aws.participants, aws.sent = FIVE_PAGES, {}
-    assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
     later = next_round()
     later["Records"][0]["dynamodb"]["SequenceNumber"] = "2"
-    assert batches.process(later, lambda: 900.0) == {"batchItemFailures": []}
-    assert aws.sent["UPDATE_ROUND_START", str(UUID(int=0))] == 2
+    assert stopped.process(later, lambda: 900.0) == {"batchItemFailures": []}
+    assert times_told(aws)[0] == 2
 
 
 def test_a_redriven_record_begins_at_the_first_page_and_goes_on_from_its_own_checkpoints(
-    aws: Aws, batches: Batches
+    aws: Aws, stopped: Batches
 ) -> None:
     """Its letter may be about a participant of a page before the stream's last checkpoint."""
-    aws.participants, aws.sent = FIVE_PAGES, {}
-    assert batches.process(next_round(), Timeout(aws, 3))["batchItemFailures"]
     redriven = next_round()
     redriven["Records"][0][REDRIVEN_AS] = "a letter"
-    assert until_built(aws, batches, redriven, pages=2) == 4
-    times = [aws.sent["UPDATE_ROUND_START", str(UUID(int=number))] for number in range(FIVE_PAGES)]
-    assert times == [2] * 3000 + [1] * 2000
+    assert until_built(aws, stopped, redriven, pages=2) == 4
+    assert times_told(aws) == [2] * 3000 + [1] * 2000
 
 
 def peak(aws: Aws, batches: Batches, participants: int) -> int:
