@@ -134,8 +134,9 @@ def page(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) 
     yield "# Cost"
     yield ""
     yield "Made by `python -m benchmarks.cost`; do not edit. Dollars per million notifications in"
-    yield f"{prices['region']}, list prices of {prices['date']} (`benchmarks/prices.json`), with"
-    yield f"what was measured on {results['measured_at'][:10]} (`benchmarks/results.json`)."
+    yield f"{prices['region']}, list prices as known on {prices['date']} and not looked up on AWS's"
+    yield "pricing pages (`benchmarks/prices.json`: check them there), with what was measured on"
+    yield f"{results['measured_at'][:10]} (`benchmarks/results.json`)."
     for kind in (ROUND, START):
         measured = Measured.read(results, kind)
         yield ""
