@@ -20,8 +20,8 @@ import boto3
 from benchmarks.events import SQS_BATCH, Context, training_changed
 from benchmarks.measuring import Servers, memory_mib
 from benchmarks.servers import participant_uuid, training_uuid
-from shared.aws import CLIENT_CONFIG, CONNECTIONS
-from shared.tracing import HEADER_VARIABLE
+from fl_notifications.aws.clients import CLIENT_CONFIG, CONNECTIONS
+from fl_notifications.telemetry.tracing import HEADER_VARIABLE
 
 FEW: Final = 10_000
 """Participants of the warm-up, after which memory is looked at for the first time."""

@@ -20,8 +20,8 @@ from typing import Any, Final
 from benchmarks.events import SQS_BATCH, Context, queue_event
 from benchmarks.measuring import Servers
 from benchmarks.servers import HOSTS, participant_uuid, training_uuid
-from shared.deliveries import Delivery, DeliveryReceiver
-from shared.notification_type import NotificationType
+from fl_notifications.deliveries.delivery import Delivery, DeliveryReceiver
+from fl_notifications.notification_type import NotificationType
 
 RECEIVERS: Final = 200
 FAULTY_SHARE: Final = 0.1

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from cli.local.stack import LocalStack
-from cli.participants import ParticipantServer
-from cli.progress import Steps
-from cli.stack import Stack
-from shared.repository import TrainingRepository
-from shared.trainings import Receiver
+from fl_notifications.server.repository import TrainingRepository
+from fl_notifications.trainings.model import Receiver
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.participants import ParticipantServer
+from fl_notifications_cli.progress import Steps
+from fl_notifications_cli.stack import Stack
 
 WARM_UP: Final = 3
 _ARRIVAL_SECONDS: Final = 60.0

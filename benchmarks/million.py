@@ -17,14 +17,11 @@ from typing import Any, Final, cast
 from benchmarks.events import training_changed
 from benchmarks.measuring import CPU_SHARE, memory_mib
 from benchmarks.servers import Aws
-from functions.build_notifications.batch import Batches
-from functions.build_notifications.builder import Builder
-from functions.build_notifications.checkpoints import Checkpoints
-from shared.clock import SystemClock
-from shared.journal import Journal, Tally
-from shared.observability import make_logger
-from shared.queue import DeadLetterQueue, DeliveryQueue
-from shared.table import TrainingTable
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.metrics import Tally
+from functions.build_notifications.bootstrap import Clients, build
+from functions.build_notifications.settings import Settings
 
 TIMEOUT_SECONDS: Final = 900.0
 KILLED: Final = 2
@@ -116,20 +113,20 @@ def main(participants: int, cpu_seconds: float) -> dict[str, float]:
     """Take a round of so many participants through the builder."""
     stand = Stand(participants)
     client = cast("Any", stand)
-    clock = SystemClock()
-    journal = Journal(make_logger("million"), Tally("benchmark"))
-    builder = Builder(
-        trainings=TrainingTable(client, "trainings"),
-        checkpoints=Checkpoints(client, "ledger", clock),
-        queue=DeliveryQueue(client, "deliveries.fifo"),
-        dead_letters=DeadLetterQueue(client, "stream-dlq"),
-        clock=clock,
-        journal=journal,
+    batches = build(
+        Settings(
+            stack_name="benchmark",
+            log_level="INFO",
+            trainings_table="trainings",
+            ledger_table="ledger",
+            deliveries_queue_url="deliveries.fifo",
+            stream_dlq_url="stream-dlq",
+        ),
+        Clients(dynamodb=client, sqs=client),
+        Journal(make_logger("million"), Tally("benchmark")),
     )
     change = training_changed(participants, old=("ONGOING", 2), new=("ONGOING", 3))
-    seconds = list(
-        invocations(Batches(builder, journal).process, change, stand, cpu_seconds / CPU_SHARE)
-    )
+    seconds = list(invocations(batches.process, change, stand, cpu_seconds / CPU_SHARE))
     return {
         "invocations": len(seconds),
         "seconds": sum(seconds),

@@ -85,7 +85,7 @@ def run_floor(servers: Servers, calls: Iterable[tuple[str, dict[str, Any]]], cou
     """Make the same calls and `count` POSTs; gives the CPU seconds."""
     import boto3  # noqa: PLC0415 - after the environment is set
 
-    from shared.aws import CLIENT_CONFIG  # noqa: PLC0415 - likewise
+    from fl_notifications.aws.clients import CLIENT_CONFIG  # noqa: PLC0415 - likewise
 
     dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
     sqs = boto3.client("sqs", config=CLIENT_CONFIG)

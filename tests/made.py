@@ -8,10 +8,15 @@ from uuid import NAMESPACE_URL, uuid5
 
 from boto3.dynamodb.types import TypeSerializer
 
-from shared.deliveries import Delivery
-from shared.notifications import TrainingRoundStartNotification
-from shared.outcomes import Outcome, OutcomeKind, outcome_of
-from shared.trainings import Participant, Receiver, Training, TrainingState
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.notifications.notification import TrainingRoundStartNotification
+from fl_notifications.outcomes.outcome import Outcome, OutcomeKind, outcome_of
+from fl_notifications.trainings.model import (
+    Participant,
+    Receiver,
+    Training,
+    TrainingState,
+)
 
 TRAINING_UUID = "6b1e6f1c-0f3a-4c57-9d7b-2f6a3e0c9a11"
 MODEL_UUID = "0d9b2f64-7c1e-4c3a-8e55-b7a1c2d3e4f5"

@@ -12,9 +12,9 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
+from fl_notifications.telemetry.journal import Journal
 from functions.build_notifications.builder import Builder, OutOfTimeError
 from functions.build_notifications.records import Change
-from shared.journal import Journal
 
 RESERVE_SECONDS: Final = 10.0
 """A record is not begun with less time than this; Lambda brings it again."""

@@ -5,32 +5,31 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from functions.build_notifications.checkpoints import Checkpoints
-from functions.build_notifications.records import Change, ChangeKind
-from shared.changes import notification_types
-from shared.clock import Clock
-from shared.deliveries import ANNOUNCED_STATE, Delivery
-from shared.journal import Journal
-from shared.notifications import (
+from fl_notifications.clock import Clock
+from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, Delivery
+from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
+from fl_notifications.notifications.changes import notification_types
+from fl_notifications.notifications.notification import (
     NOTIFICATION_CLASSES,
     AnyTrainingNotification,
     ClientRemovedNotification,
     TrainingStartNotification,
 )
-from shared.queue import DeadLetterQueue, DeliveryQueue
-from shared.table import Page, TrainingTable
-from shared.trainings import (
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.trainings.items import Item, UnreadableItemError
+from fl_notifications.trainings.model import (
     RUNNING_STATES,
-    Item,
     Participant,
     Progress,
     Receiver,
     Training,
     TrainingState,
-    UnreadableItemError,
     later,
     same_uuid,
 )
+from fl_notifications.trainings.table import Page, TrainingTable
+from functions.build_notifications.checkpoints import Checkpoints
+from functions.build_notifications.records import Change, ChangeKind
 
 MAX_DEAD_LETTER_CHARACTERS: Final = 900_000
 """SQS takes 1 MiB, attributes included; two images of 400 KB may be more than that."""
@@ -66,8 +65,8 @@ class Builder:
         Raises:
             OutOfTimeError: if the time was not enough for all participants; the next call with the
                 same change goes on where this one stopped.
-            shared.queue.NotEnqueuedError: if the queue did not accept all messages.
-            botocore.exceptions.ClientError: if the table or a queue refuses a call as a whole.
+            NotEnqueuedError: if the queue did not accept all messages.
+            ClientError: if the table or a queue refuses a call as a whole.
         """
         try:
             if change.of_training:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from shared.clock import Clock
-from shared.ledger import expiry, ledger_key
+from fl_notifications.clock import Clock
+from fl_notifications.outcomes.ledger import expiry, ledger_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,7 +24,7 @@ class Checkpoints:
         """The sort key of the last participant that was told; None if none was.
 
         Raises:
-            botocore.exceptions.ClientError: if the ledger cannot be read.
+            ClientError: if the ledger cannot be read.
         """
         answer = self.client.get_item(
             TableName=self.ledger_table, Key=_key(fan_out), ConsistentRead=True
@@ -35,7 +35,7 @@ class Checkpoints:
         """Remember the last participant that was told, by its sort key.
 
         Raises:
-            botocore.exceptions.ClientError: if the ledger does not take it.
+            ClientError: if the ledger does not take it.
         """
         now = self.clock.now()
         self.client.put_item(

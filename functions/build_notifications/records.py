@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from shared.changes import REDRIVEN_AS
-from shared.trainings import PARTICIPANT_PREFIX, TRAINING_ENTITY, Item
+from fl_notifications.trainings.items import PARTICIPANT_PREFIX, REDRIVEN_AS, TRAINING_ENTITY, Item
 
 TTL_PRINCIPAL = "dynamodb.amazonaws.com"
 """Who deletes expired items (DynamoDB Developer Guide, "Working with expired items")."""

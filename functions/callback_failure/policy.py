@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from shared.clock import Clock
-from shared.deliveries import ANNOUNCED_STATE
-from shared.outcomes import Outcome, OutcomeKind
-from shared.table import Removal, TrainingTable
-from shared.trainings import FailurePolicy, Training, TrainingState
+from fl_notifications.clock import Clock
+from fl_notifications.deliveries.delivery import ANNOUNCED_STATE
+from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
+from fl_notifications.trainings.model import FailurePolicy, Training, TrainingState
+from fl_notifications.trainings.table import TrainingTable
+from functions.callback_failure.changes import Changes, Removal
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class FailureCallback:
     """Does what the failure policy of the training says, however often it is told to."""
 
     trainings: TrainingTable
-    ledger_table: str
+    changes: Changes
     clock: Clock
 
     def apply(self, kind: OutcomeKind, outcome: Outcome) -> str:
@@ -28,8 +29,8 @@ class FailureCallback:
             What was done, in a few words.
 
         Raises:
-            shared.trainings.UnreadableItemError: if the training's item cannot be read.
-            botocore.exceptions.ClientError: if the table cannot be read or written.
+            UnreadableItemError: if the training's item cannot be read.
+            ClientError: if the table cannot be read or written.
         """
         state = ANNOUNCED_STATE.get(outcome.notification_type)
         if outcome.training_uuid is None or outcome.round is None or state is None:
@@ -39,11 +40,10 @@ class FailureCallback:
             return "nothing to do: the training is gone"
         if kind is OutcomeKind.FAILED and training.options.failure_policy is FailurePolicy.STRICT:
             return self._end(training, state, outcome, f"{outcome.reason}")
-        removal = self.trainings.remove_participant(
+        removal = self.changes.remove_participant(
             training.training_uuid,
             outcome.receiver_uuid,
             because_of=outcome,
-            ledger_table=self.ledger_table,
             at=self.clock.now(),
         )
         if removal is Removal.JOINED_AGAIN:
@@ -62,7 +62,7 @@ class FailureCallback:
         return None
 
     def _end(self, training: Training, state: TrainingState, outcome: Outcome, reason: str) -> str:
-        ended = self.trainings.set_error(
+        ended = self.changes.set_error(
             training.training_uuid,
             state=state,
             round_number=outcome.round or 0,

@@ -6,33 +6,30 @@ from typing import Any
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from fl_notifications.aws.clients import CLIENT_CONFIG
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.telemetry.tracing import Traces
+from functions.callback_success.bootstrap import Clients, build
 from functions.callback_success.settings import Settings
-from shared.aws import CLIENT_CONFIG
-from shared.callbacks import call_back
-from shared.journal import Journal, Tally
-from shared.observability import entry_point, make_logger
-from shared.outcomes import Outcome, OutcomeKind
-from shared.queue import DeadLetterQueue
-from shared.tracing import Traces
 
 SERVICE = "callback_success"
 
 settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE, settings.log_level)
-traces = Traces(os.environ)
-journal = Journal(logger, Tally(settings.stack_name), traces)
-dead_letters = DeadLetterQueue(
-    boto3.client("sqs", config=CLIENT_CONFIG), settings.callbacks_dlq_url
+clients = Clients(
+    sqs=boto3.client("sqs", config=CLIENT_CONFIG),
 )
-
-
-def nothing_more(_kind: OutcomeKind, _outcome: Outcome) -> str:
-    """An accepted notification needs nothing but the log line."""
-    return "logged"
+call_back = build(
+    settings,
+    clients,
+    Journal(logger, Tally(settings.stack_name), Traces(os.environ)),
+)
 
 
 @entry_point(logger)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Log that a receiver has accepted a notification."""
     del context
-    call_back(event, nothing_more, journal=journal, dead_letters=dead_letters)
+    call_back(event)

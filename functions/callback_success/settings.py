@@ -1,6 +1,6 @@
 """What CallbackSuccess is told by its environment."""
 
-from shared.settings import FunctionSettings
+from fl_notifications.settings import FunctionSettings
 
 
 class Settings(FunctionSettings):

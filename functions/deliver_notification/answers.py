@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from shared.http import Answer, Forbidden, Unreachable
-from shared.outcomes import OutcomeKind
+from fl_notifications.deliveries.post import Answer, Forbidden, Unreachable
+from fl_notifications.outcomes.outcome import OutcomeKind
 
 MAX_WAIT_SECONDS: Final = 15 * 60
 JITTER: Final = 0.2

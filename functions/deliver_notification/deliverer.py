@@ -7,6 +7,7 @@ trouble. The last three stay in the queue; when they come back is set by their v
 
 import math
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Executor, Future
@@ -16,18 +17,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
+from fl_notifications.aws.batches import Sleep
+from fl_notifications.clock import Clock
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.deliveries.post import Answer
+from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
+from fl_notifications.deliveries.signing import MasterSecrets, receiver_secret, signature_headers
+from fl_notifications.outcomes.bus import OutcomeBus, Told
+from fl_notifications.outcomes.ledger import Ledger, LedgerEntry
+from fl_notifications.outcomes.outcome import OutcomeKind, outcome_of
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.validation import first_error
 from functions.deliver_notification.answers import MAX_WAIT_SECONDS, RetryPolicy, judge
 from functions.deliver_notification.snapshot import Snapshot, read_snapshot
-from shared.clock import Clock
-from shared.deliveries import Delivery
-from shared.events import OutcomeBus, Told
-from shared.http import Answer
-from shared.journal import Journal
-from shared.ledger import Ledger, LedgerEntry
-from shared.outcomes import OutcomeKind, outcome_of
-from shared.queue import DeadLetterQueue, DeliveryQueue
-from shared.signing import MasterSecrets, receiver_secret, signature_headers
-from shared.validation import first_error
 
 if TYPE_CHECKING:
     # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
@@ -44,7 +46,8 @@ TROUBLE_SECONDS: Final = 5
 """The shortest wait after trouble of ours.
 
 A write of the ledger that seemed to fail may still take effect, as long as its call could have
-lasted (4 s, `shared.aws`). The next attempt must see it, or it would overwrite what came after.
+lasted (4 s, `fl_notifications.aws.clients`). The next attempt must see it, or it would overwrite
+what came after.
 """
 
 MAX_TROUBLED_RECEIVES: Final = 220
@@ -93,6 +96,7 @@ class Deliverer:
     jitter: random.Random
     journal: Journal
     wait: "Wait" = wait_for_futures
+    sleep: Sleep = time.sleep
 
     def process(
         self, event: Mapping[str, Any], remaining_seconds: Callable[[], float]
@@ -191,6 +195,7 @@ class _Batch:
                 [message.delivery for message in messages],
                 trainings_table=on.trainings_table,
                 ledger_table=on.ledger_table,
+                sleep=on.sleep,
             )
             master_secrets = on.secrets.get()
         except Exception as error:  # noqa: BLE001 - whatever it is, no message may get lost by it

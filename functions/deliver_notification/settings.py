@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from shared.settings import FunctionSettings
+from fl_notifications.settings import FunctionSettings
 
 
 def _networks(value: object) -> object:

@@ -1,15 +1,16 @@
 """What has to be known before a batch of notifications is attempted, read in one call."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.batches import until_done
-from shared.deliveries import ANNOUNCED_STATE, Delivery
-from shared.ledger import LedgerEntry, ledger_key
-from shared.notification_type import NotificationType
-from shared.table import participant_key, training_key
-from shared.trainings import FINAL_STATES
+from fl_notifications.aws.batches import Sleep, until_done
+from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, Delivery
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.ledger import LedgerEntry, ledger_key
+from fl_notifications.trainings.items import participant_key, training_key
+from fl_notifications.trainings.model import FINAL_STATES
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -68,12 +69,13 @@ def read_snapshot(
     *,
     trainings_table: str,
     ledger_table: str,
+    sleep: Sleep = time.sleep,
 ) -> Snapshot:
     """Read what has to be known of up to ten deliveries, strongly consistent, in one call.
 
     Raises:
         SnapshotError: if DynamoDB left some keys unprocessed to the end.
-        botocore.exceptions.ClientError: if DynamoDB refuses the call as a whole.
+        ClientError: if DynamoDB refuses the call as a whole.
     """
     items: dict[str, list[Mapping[str, Any]]] = {trainings_table: [], ledger_table: []}
 
@@ -83,7 +85,7 @@ def read_snapshot(
             items[table].extend(found)
         return dict(answer.get("UnprocessedKeys", {}))
 
-    if until_done(_requests(deliveries, trainings_table, ledger_table), call):
+    if until_done(_requests(deliveries, trainings_table, ledger_table), call, sleep=sleep):
         raise SnapshotError("DynamoDB did not answer for all keys")
     return _snapshot(items[trainings_table], items[ledger_table])
 

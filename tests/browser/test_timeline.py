@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.tracing.page import page
-from cli.tracing.steps import Step, StepKind, parse_step
-from cli.tracing.story import TrainingStory, tell
+from fl_notifications_cli.tracing.page import page
+from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
+from fl_notifications_cli.tracing.story import TrainingStory, tell
 from tests.browser.chromium import Chromium
 from tests.trace_lines import START, TRAINING, MadeUpTraining, receiver_uuid
 

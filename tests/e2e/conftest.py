@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.local.stack import LocalStack
-from cli.participants import ParticipantServer
-from cli.progress import Steps
-from cli.stack import Stack
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.participants import ParticipantServer
+from fl_notifications_cli.progress import Steps
+from fl_notifications_cli.stack import Stack
 
 _HERE = Path(__file__).parent
 _STACK = pytest.StashKey[Stack]()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import CommandError
-from cli.local import emulator
-from cli.local.stack import LocalStack
-from cli.local.tools import EMULATOR_PYTHON, wait_for
-from cli.progress import Steps
-from cli.stack import Stack, StackNotFoundError, find_stack
+from fl_notifications_cli.errors import CommandError
+from fl_notifications_cli.local import emulator
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.local.tools import EMULATOR_PYTHON, wait_for
+from fl_notifications_cli.progress import Steps
+from fl_notifications_cli.stack import Stack, StackNotFoundError, find_stack
 
 OUTPUTS = {
     "TrainingsTable",
@@ -84,7 +84,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """Even if that is killed and can't stop it any more."""
     script = (
         "import pathlib, sys, time\n"
-        "from cli.local import emulator\n"
+        "from fl_notifications_cli.local import emulator\n"
         "emulator.start(pathlib.Path(sys.argv[1]), usual_port=None)\n"
         "print('started', flush=True)\n"
         "time.sleep(60)\n"
@@ -126,7 +126,7 @@ def test_a_stranger_with_the_recorded_pid_is_left_alone(tmp_path: Path) -> None:
 def test_a_failed_start_leaves_nothing_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.local.stack.SAM", EMULATOR_PYTHON)  # can't build
+    monkeypatch.setattr("fl_notifications_cli.local.stack.SAM", EMULATOR_PYTHON)  # can't build
 
     local = LocalStack(tmp_path, Steps(None))
     with pytest.raises(CommandError, match=r"failed \(exit status 2\)\nThe end of .*build\.log"):
@@ -150,9 +150,9 @@ def test_a_function_that_does_not_start_fails_the_start(tmp_path: Path) -> None:
 def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys\n"
-        "from cli.local.commands import end_tidily\n"
-        "from cli.local.stack import LocalStack\n"
-        "from cli.progress import Steps\n"
+        "from fl_notifications_cli.local.commands import end_tidily\n"
+        "from fl_notifications_cli.local.stack import LocalStack\n"
+        "from fl_notifications_cli.progress import Steps\n"
         "end_tidily()\n"
         "LocalStack(pathlib.Path(sys.argv[1]), Steps(None)).start(usual_port=None)\n"
     )

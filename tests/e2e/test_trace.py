@@ -13,11 +13,17 @@ from typing import Any
 
 import pytest
 
-from cli.local.stack import LocalStack
-from cli.participants import Answer, Participant, ParticipantServer, flaky, rejecting
-from cli.stack import Stack
-from shared.repository import TrainingRepository
-from shared.trainings import FailurePolicy, Receiver, TrainingOptions
+from fl_notifications.server.repository import TrainingRepository
+from fl_notifications.trainings.model import FailurePolicy, Receiver, TrainingOptions
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.participants import (
+    Answer,
+    Participant,
+    ParticipantServer,
+    flaky,
+    rejecting,
+)
+from fl_notifications_cli.stack import Stack
 from tests.browser.chromium import BROWSER, DRIVER, chromium
 
 WITHIN_SECONDS = 180

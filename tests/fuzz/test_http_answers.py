@@ -24,8 +24,8 @@ import trustme
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
-from shared.guard import EndpointGuard, ForbiddenReason
-from shared.http import (
+from fl_notifications.deliveries.guard import EndpointGuard, ForbiddenReason
+from fl_notifications.deliveries.post import (
     MAX_ANSWER_BYTES,
     Answer,
     Forbidden,
@@ -35,7 +35,7 @@ from shared.http import (
     UnreachableReason,
     _AnswerReader,
 )
-from tests.wire import read_request
+from tests.receivers.wire import read_request
 
 CASES = int(os.environ.get("FUZZ_CASES", "5000"))
 VARIANTS = 10
@@ -436,7 +436,9 @@ def test_any_url_and_any_look_up_end_in_an_answer(
             raise resolved
         return resolved
 
-    monkeypatch.setattr("shared.http._connect_one", _refuse)  # no case calls anybody
+    monkeypatch.setattr(
+        "fl_notifications.deliveries.post._connect_one", _refuse
+    )  # no case calls anybody
     poster = Poster(EndpointGuard(allow_plain_http=True), timeout_seconds=20, resolve=resolve)
     encoded = text.encode("utf-8", "surrogatepass")
     for url in [data.decode("utf-8", "surrogateescape") for data in variants(encoded, roll(seed))]:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.aws.sqs import Message
 from tests.simulation.lambdas import End, Invocation
-from tests.simulation.sqs import Message
 from tests.simulation.world import World
 
 CASES = int(os.environ.get("FUZZ_CASES", "5000"))

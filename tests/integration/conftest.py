@@ -10,8 +10,8 @@ import pytest
 from hypothesis import settings
 from moto import mock_aws
 
-from shared.batches import until_done
-from shared.repository import TrainingRepository
+from fl_notifications.aws.batches import until_done
+from fl_notifications.server.repository import TrainingRepository
 from tests.cloudformation import REGION, overrides
 from tests.integration.faults import undo_all
 from tests.integration.handlers import Function, started

@@ -103,7 +103,5 @@ def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
 
 def _executors(app: ModuleType) -> Iterator[ThreadPoolExecutor]:
     """The threads of a function; Lambda just freezes them."""
-    if hasattr(app, "deliverer"):
-        yield app.deliverer.executor
-    if hasattr(app, "batches"):
-        yield app.batches.builder.queue._executor
+    if hasattr(app, "executor"):
+        yield app.executor

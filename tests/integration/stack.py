@@ -16,7 +16,8 @@ from botocore.config import Config
 from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
-from shared.batches import SQS_BATCH
+from fl_notifications.aws.batches import SQS_BATCH
+from tests.aws.patterns import matches
 from tests.cloudformation import (
     ACCOUNT,
     REGION,
@@ -26,7 +27,6 @@ from tests.cloudformation import (
     parameters,
     template,
 )
-from tests.simulation.patterns import matches
 
 type Record = dict[str, Any]
 

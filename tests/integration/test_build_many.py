@@ -20,18 +20,19 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
+from fl_notifications.aws.batches import SQS_BATCH
+from fl_notifications.aws.clients import CLIENT_CONFIG
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.deliveries.queue import WINDOW
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.trainings.items import REDRIVEN_AS
+from fl_notifications.trainings.table import PAGE_SIZE
 from functions.build_notifications.batch import Batches
-from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS, Builder
-from functions.build_notifications.checkpoints import Checkpoints
-from shared.aws import CLIENT_CONFIG
-from shared.batches import SQS_BATCH
-from shared.changes import REDRIVEN_AS
-from shared.clock import SystemClock
-from shared.deliveries import Delivery
-from shared.journal import Journal, Tally
-from shared.observability import make_logger
-from shared.queue import WINDOW, DeadLetterQueue, DeliveryQueue
-from shared.table import PAGE_SIZE, TrainingTable
+from functions.build_notifications.bootstrap import Clients, build
+from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS
+from functions.build_notifications.settings import Settings
 from tests.made import ACTOR, TRAINING_UUID, delivery, item, training_item
 
 MANY = 10_000
@@ -150,18 +151,19 @@ def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
     journal = Journal(make_logger(SERVICE), Tally("test"))
     cast("logging.StreamHandler[Any]", logger.handlers[0]).setStream(_Nowhere())
     logger.propagate = False  # pytest keeps what comes to the root logger
-    clock = SystemClock()
     with ThreadPoolExecutor(WINDOW) as executor:
-        yield Batches(
-            builder=Builder(
-                trainings=TrainingTable(dynamodb, "trainings"),
-                checkpoints=Checkpoints(dynamodb, "ledger", clock),
-                queue=DeliveryQueue(sqs, "https://sqs.example/queue.fifo", executor=executor),
-                dead_letters=DeadLetterQueue(sqs, "https://sqs.example/dlq"),
-                clock=clock,
-                journal=journal,
+        yield build(
+            Settings(
+                stack_name="test",
+                log_level="INFO",
+                trainings_table="trainings",
+                ledger_table="ledger",
+                deliveries_queue_url="https://sqs.example/queue.fifo",
+                stream_dlq_url="https://sqs.example/dlq",
             ),
-            journal=journal,
+            Clients(dynamodb=dynamodb, sqs=sqs),
+            journal,
+            executor=executor,
         )
     del logging.Logger.manager.loggerDict[SERVICE]
 

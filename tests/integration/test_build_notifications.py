@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.batches import ATTEMPTS
-from shared.guard import MAX_URL_LENGTH
-from shared.repository import TrainingRepository
-from shared.table import TrainingTable
-from shared.trainings import TrainingState
+from fl_notifications.aws.batches import ATTEMPTS
+from fl_notifications.deliveries.guard import MAX_URL_LENGTH
+from fl_notifications.server.repository import TrainingRepository
+from fl_notifications.trainings.model import TrainingState
+from fl_notifications.trainings.table import TrainingTable
 from tests.integration.conftest import Start
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
@@ -533,7 +533,7 @@ def test_a_start_is_enqueued_once(
     server.create(TRAINING_UUID, MODEL_UUID, ACTOR, [ONE, TWO])
     stack.changes()
     server.start(TRAINING_UUID)
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     build(stack.changes())
     assert [len(call["Entries"]) for call in faults.calls["SendMessageBatch"]] == [2, 2]
 
@@ -575,7 +575,7 @@ def test_the_same_records_twice_give_the_same_messages_which_the_queue_takes_onc
 ) -> None:
     running.next_round(TRAINING_UUID)
     event = stack.changes()
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     build(event)
     build(event)
     first, second = (
@@ -592,7 +592,7 @@ def test_messages_that_the_queue_leaves_out_are_sent_again(
     running.add_participants(TRAINING_UUID, [participant(f"p{n}") for n in range(23)])
     stack.changes()
     running.next_round(TRAINING_UUID)
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     faults.leave_undone(
         "SendMessageBatch", lambda entry: int(entry["Id"]) % 2 == 0, times=ATTEMPTS - 1
     )
@@ -615,7 +615,7 @@ def test_a_message_that_the_queue_never_takes_makes_its_record_come_again(
     running.finish(TRAINING_UUID)
     event = stack.changes()
     first, other, last = numbers(event)
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     faults.leave_undone("SendMessageBatch", lambda entry: TWO.uuid in entry["MessageGroupId"])
     assert failures(build(event)) == [first, last]
     assert other not in {first, last}
@@ -641,7 +641,7 @@ def test_when_lambda_brings_the_records_again_all_are_told_in_order(
     running.next_round(TRAINING_UUID)
     running.finish(TRAINING_UUID)
     event = stack.changes()
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     faults.leave_undone(
         "SendMessageBatch", lambda entry: TWO.uuid in entry["MessageGroupId"], times=5
     )
@@ -660,7 +660,7 @@ def test_the_round_is_not_sent_before_the_queue_has_every_start(
     server.create(TRAINING_UUID, MODEL_UUID, ACTOR, [ONE, TWO])
     build(stack.changes())
     server.start(TRAINING_UUID)
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     faults.leave_undone("SendMessageBatch", lambda entry: TWO.uuid in entry["MessageGroupId"])
     event = stack.changes()
     assert failures(build(event)) == numbers(event)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from shared.deliveries import ANNOUNCED_STATE
-from shared.notification_type import NotificationType
-from shared.observability import FunctionFailedError
-from shared.outcomes import SOURCE, OutcomeKind
-from shared.trainings import TrainingState
+from fl_notifications.deliveries.delivery import ANNOUNCED_STATE
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.outcome import SOURCE, OutcomeKind
+from fl_notifications.telemetry.logger import FunctionFailedError
+from fl_notifications.trainings.model import TrainingState
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
@@ -409,7 +409,7 @@ def test_an_event_that_died_between_removal_and_end_is_finished_by_its_repetitio
     stack: Stack, failure: Function
 ) -> None:
     given(stack, "one", options=options("quorum"))
-    faults = Faults(failure.app.callback.trainings._client)
+    faults = Faults(failure.app.clients.dynamodb)
     faults.refuse("UpdateItem", "InternalServerError", times=1, status=500)
     with pytest.raises(FunctionFailedError):
         failure(event(REJECTED))
@@ -449,7 +449,7 @@ def test_who_joins_again_between_reading_and_removing_is_not_removed(
 
 def meanwhile(failure: Function, operation: str, happens: Callable[[], object]) -> None:
     """Let something happen once, just before the function's next call of an operation."""
-    events = failure.app.callback.trainings._client.meta.events
+    events = failure.app.clients.dynamodb.meta.events
 
     def once(**_: Any) -> None:
         events.unregister(f"before-call.dynamodb.{operation}", once)
@@ -505,7 +505,7 @@ def test_when_a_transaction_collides_lambda_is_told_to_try_again(
     stack: Stack, failure: Function
 ) -> None:
     given(stack, "one", "two")
-    faults = Faults(failure.app.callback.trainings._client)
+    faults = Faults(failure.app.clients.dynamodb)
     faults.refuse("TransactWriteItems", "TransactionCanceledException", times=1)
     with pytest.raises(FunctionFailedError):
         failure(event(REJECTED))
@@ -518,7 +518,7 @@ def test_the_policy_reads_no_more_participants_than_it_has_to(
     stack: Stack, failure: Function
 ) -> None:
     given(stack, "one", "two", "three", options=options("quorum", 2))
-    faults = Faults(failure.app.callback.trainings._client)
+    faults = Faults(failure.app.clients.dynamodb)
     failure(event(REJECTED))
     (query,) = faults.calls["Query"]
     assert query["Limit"] == 2

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from shared.deliveries import DeliveryReceiver
-from shared.http import Answer, Responded
-from shared.queue import DeliveryQueue
-from shared.repository import TrainingRepository
+from fl_notifications.deliveries.delivery import DeliveryReceiver
+from fl_notifications.deliveries.post import Answer, Responded
+from fl_notifications.deliveries.queue import DeliveryQueue
+from fl_notifications.server.repository import TrainingRepository
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
 from tests.integration.stack import Stack
@@ -60,7 +60,7 @@ def initial(stack: Stack, server: TrainingRepository, build: Function) -> Traini
 def test_a_start_enqueues_one_start_and_one_round_for_each_participant(
     stack: Stack, build: Function, initial: TrainingRepository
 ) -> None:
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     initial.start(TRAINING_UUID)
     build(stack.changes())
     assert enqueued(faults) == {
@@ -76,7 +76,7 @@ def test_who_joins_between_two_rounds_is_enqueued_its_start_before_its_first_rou
     """Only that one: for the others, the start is not enqueued once more."""
     initial.start(TRAINING_UUID)
     build(stack.changes())
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     initial.add_participants(TRAINING_UUID, [participant("late")])
     stack.changes()
     initial.next_round(TRAINING_UUID)
@@ -91,7 +91,7 @@ def test_who_joins_between_two_rounds_is_enqueued_its_start_before_its_first_rou
 def test_a_round_is_announced_once_although_options_were_wrong_and_are_put_right_again(
     stack: Stack, build: Function, initial: TrainingRepository, batches: str
 ) -> None:
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     initial.start(TRAINING_UUID)
     for options in ("wrong", {"failure_policy": "never"}, {"failure_policy": "quorum"}):
         if batches == "one by one":
@@ -108,7 +108,7 @@ def test_an_unreadable_participant_is_one_dead_letter_for_a_change_of_two_types(
 ) -> None:
     stack.put(participant_item("bad", message_endpoint=7))
     stack.changes()
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     initial.start(TRAINING_UUID)
     build(stack.changes())
     assert len(enqueued(faults)) == 4
@@ -142,7 +142,7 @@ def test_a_wait_counts_from_the_answer_and_not_from_the_end_of_the_batch(
         url = f"https://{name}.example/messages"
         receiver = DeliveryReceiver(uuid=uuid_of(name), message_endpoint=url)
         queue.send([delivery(name, receiver=receiver, notification_id=name)])
-    faults = Faults(deliver.app.sqs)
+    faults = Faults(deliver.app.clients.sqs)
     event = stack.receive()
     deliverer = replace(deliver.app.deliverer, poster=SlowAndBusy())
     started = time.monotonic()

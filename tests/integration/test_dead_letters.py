@@ -14,16 +14,16 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from cli import main, secret
-from cli.dead_letters import commands, redriving
-from cli.stack import Stack as CliStack
-from shared.changes import REDRIVEN_AS
-from shared.deliveries import Delivery
-from shared.http import Answer, Responded
-from shared.outcomes import SOURCE, OutcomeKind
-from shared.queue import DeliveryQueue
-from shared.repository import TrainingRepository
-from shared.signing import receiver_secret
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.deliveries.post import Answer, Responded
+from fl_notifications.deliveries.queue import DeliveryQueue
+from fl_notifications.deliveries.signing import receiver_secret
+from fl_notifications.outcomes.outcome import SOURCE, OutcomeKind
+from fl_notifications.server.repository import TrainingRepository
+from fl_notifications.trainings.items import REDRIVEN_AS
+from fl_notifications_cli import main, secret
+from fl_notifications_cli.dead_letters import commands, redriving
+from fl_notifications_cli.stack import Stack as CliStack
 from tests.cloudformation import REGION, STACK_NAME
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
@@ -620,7 +620,7 @@ def test_a_mended_participant_gets_what_it_missed_and_nobody_else_anything(
 ) -> None:
     """What it missed is told as far as it is still true; the others' ids are as they were."""
     steps, told_of_that, told_when_put_back = MEANWHILE[meanwhile]
-    receivers, faults = Accepting(), Faults(build.app.sqs)
+    receivers, faults = Accepting(), Faults(build.app.clients.sqs)
     stack.put(BAD)
     stack.changes()
     initial.start(TRAINING_UUID)
@@ -880,7 +880,7 @@ def test_all_records_of_a_batch_are_processed_whatever_lies_between(
 def test_a_batch_has_the_ids_that_it_would_have_had(
     stack: Stack, cli: Cli, build: Function, initial: TrainingRepository
 ) -> None:
-    faults = Faults(build.app.sqs)
+    faults = Faults(build.app.clients.sqs)
     initial.start(TRAINING_UUID)
     rewrite(stack, notes=b"binary", more={b"a", b"b"})
     initial.next_round(TRAINING_UUID)

@@ -16,14 +16,14 @@ import pytest
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
+from fl_notifications.deliveries.delivery import Delivery, DeliveryReceiver
+from fl_notifications.deliveries.post import Answer, Responded
+from fl_notifications.deliveries.queue import DeliveryQueue
+from fl_notifications.deliveries.signing import receiver_secret
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.outcome import OutcomeKind, parse_outcome_event
+from fl_notifications.trainings.model import FINAL_STATES, TrainingState
 from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, TROUBLE_SECONDS
-from shared.deliveries import Delivery, DeliveryReceiver
-from shared.http import Answer, Responded
-from shared.notification_type import NotificationType
-from shared.outcomes import OutcomeKind, parse_outcome_event
-from shared.queue import DeliveryQueue
-from shared.signing import receiver_secret
-from shared.trainings import FINAL_STATES, TrainingState
 from tests.cloudformation import ACCOUNT, REGION
 from tests.integration.conftest import Start
 from tests.integration.faults import Faults
@@ -38,7 +38,12 @@ from tests.made import (
     training_item,
     uuid_of,
 )
-from tests.wire import Behaviour, Receiver, hang, status
+from tests.receivers.wire import (
+    Behaviour,
+    Receiver,
+    hang,
+    status,
+)
 
 # Nothing listens there: of the ports, 1 is one that nobody uses.
 NOBODY = "http://127.0.0.1:1/messages"
@@ -95,8 +100,8 @@ def receivers(stack: Stack) -> Iterator[Receivers]:
 @pytest.fixture
 def faults(deliver: Function, monkeypatch: pytest.MonkeyPatch) -> Faults:
     """What is asked of the queue; no time passes while a batch is worked on."""
-    monkeypatch.setattr(deliver.app.clock, "monotonic", lambda: 1000.0)
-    return Faults(deliver.app.sqs)
+    monkeypatch.setattr(deliver.app.deliverer.clock, "monotonic", lambda: 1000.0)
+    return Faults(deliver.app.clients.sqs)
 
 
 def each_in_turn(*behaviours: Behaviour) -> Behaviour:
@@ -527,7 +532,7 @@ def test_the_state_is_read_in_one_consistent_call_for_the_whole_batch(
     for name in ("one", "two", "three"):
         receivers.add(name, status(200))
         enqueue(stack, message(name, receivers.url(name)))
-    faults = Faults(deliver.app.dynamodb)
+    faults = Faults(deliver.app.clients.dynamodb)
     run(stack, deliver)
     (call,) = faults.calls["BatchGetItem"]
     assert set(call["RequestItems"]) == {stack.trainings_table, stack.ledger_table}
@@ -602,7 +607,7 @@ def test_nobody_waits_for_another_receiver(
         receivers.add(name, healthy)
         enqueue(stack, message(name, receivers.url(name), 1), message(name, receivers.url(name), 2))
     deliver = start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="2")
-    faults = Faults(deliver.app.sqs)
+    faults = Faults(deliver.app.clients.sqs)
     started = monotonic()
     assert sorted(run(stack, deliver)) == ["busy-1", "hanging-1"]
     took = monotonic() - started
@@ -719,7 +724,7 @@ def of_two(entry: Any) -> bool:
 def test_keys_that_dynamodb_leaves_out_are_read_again(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    faults = Faults(deliver.app.dynamodb)
+    faults = Faults(deliver.app.clients.dynamodb)
     faults.leave_undone("BatchGetItem", of_two, times=2)
     assert run(stack, deliver) == []
     assert sorted(told(stack)) == [("accepted", "one-1", 1), ("accepted", "two-1", 1)]
@@ -729,7 +734,7 @@ def test_keys_that_dynamodb_leaves_out_are_read_again(
 def test_if_dynamodb_never_reads_them_all_nothing_is_sent_and_everything_stays(
     stack: Stack, deliver: Function, two: Receivers, faults: Faults
 ) -> None:
-    Faults(deliver.app.dynamodb).leave_undone("BatchGetItem", of_two)
+    Faults(deliver.app.clients.dynamodb).leave_undone("BatchGetItem", of_two)
     assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
     assert waits(faults) == [TROUBLE_SECONDS, TROUBLE_SECONDS]
     assert two.posts("one") == two.posts("two") == []
@@ -750,7 +755,7 @@ def test_without_the_secret_nothing_is_sent_and_everything_stays(
     stack: Stack, start: Start, two: Receivers
 ) -> None:
     deliver = start("DeliverNotification")
-    secrets = Faults(deliver.app.deliverer.secrets._client)
+    secrets = Faults(deliver.app.clients.secretsmanager)
     secrets.refuse("GetSecretValue", "AccessDeniedException", times=1)
     assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
     assert two.posts("one") == two.posts("two") == []
@@ -761,7 +766,7 @@ def test_without_the_secret_nothing_is_sent_and_everything_stays(
 def test_entries_that_the_ledger_leaves_out_are_written_again(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    faults = Faults(deliver.app.dynamodb)
+    faults = Faults(deliver.app.clients.dynamodb)
     faults.leave_undone("BatchWriteItem", of_two, times=2)
     assert run(stack, deliver) == []
     assert stack.ledger("two-1") is not None
@@ -771,7 +776,7 @@ def test_entries_that_the_ledger_leaves_out_are_written_again(
 def test_what_the_ledger_never_takes_stays_and_is_not_told(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    Faults(deliver.app.dynamodb).leave_undone("BatchWriteItem", of_two)
+    Faults(deliver.app.clients.dynamodb).leave_undone("BatchWriteItem", of_two)
     assert run(stack, deliver) == ["two-1"]
     assert told(stack) == [("accepted", "one-1", 1)]
     assert stack.ledger("two-1") is None
@@ -781,7 +786,7 @@ def test_what_the_ledger_never_takes_stays_and_is_not_told(
 def test_if_the_ledger_refuses_everything_stays_and_nothing_is_told(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    Faults(deliver.app.dynamodb).refuse("BatchWriteItem", "ThrottlingException")
+    Faults(deliver.app.clients.dynamodb).refuse("BatchWriteItem", "ThrottlingException")
     assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
     assert told(stack) == []
     messages = {each["message"] for each in deliver.lines if each["level"] == "ERROR"}
@@ -792,7 +797,7 @@ def test_events_that_the_bus_leaves_out_are_told_again(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
     """FailedEntryCount: the call succeeds, and some of its entries don't."""
-    faults = Faults(deliver.app.deliverer.bus._client)
+    faults = Faults(deliver.app.clients.events)
     faults.leave_undone("PutEvents", of_two, times=2)
     assert run(stack, deliver) == []
     assert sorted(each[1] for each in told(stack)) == ["one-1", "two-1"]
@@ -801,7 +806,7 @@ def test_events_that_the_bus_leaves_out_are_told_again(
 def test_what_the_bus_never_takes_stays_and_is_told_later_without_another_post(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    faults = Faults(deliver.app.deliverer.bus._client)
+    faults = Faults(deliver.app.clients.events)
     faults.leave_undone("PutEvents", of_two, times=5)
     assert run(stack, deliver) == ["two-1"]
     assert [each[1] for each in told(stack)] == ["one-1"]
@@ -827,7 +832,7 @@ def test_visibility_that_is_changed_in_part_is_changed_again(
     for name in ("one", "two"):
         receivers.add(name, status(503, "Retry-After: 60"))
         enqueue(stack, message(name, receivers.url(name)))
-    faults = Faults(deliver.app.sqs)
+    faults = Faults(deliver.app.clients.sqs)
     faults.leave_undone("ChangeMessageVisibilityBatch", lambda entry: entry["Id"] == "1", times=1)
     assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
     first, second = faults.calls["ChangeMessageVisibilityBatch"]
@@ -841,7 +846,7 @@ def test_if_visibility_cannot_be_changed_the_messages_are_still_reported(
     """They come back after the queue's own timeout, and not as if they had been delivered."""
     receivers.add("one", status(503))
     enqueue(stack, message("one", receivers.url("one")))
-    Faults(deliver.app.sqs).refuse("ChangeMessageVisibilityBatch", "ServiceUnavailable")
+    Faults(deliver.app.clients.sqs).refuse("ChangeMessageVisibilityBatch", "ServiceUnavailable")
     assert run(stack, deliver) == ["one-1"]
     assert left(stack) == 1
 

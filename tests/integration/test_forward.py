@@ -1,7 +1,7 @@
 import socket
 import threading
 
-from cli.local.forward import forwarding
+from fl_notifications_cli.local.forward import forwarding
 
 
 def test_what_is_sent_to_one_address_arrives_at_the_other_and_back() -> None:

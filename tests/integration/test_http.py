@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.guard import EndpointGuard
-from shared.http import (
+from fl_notifications.deliveries.guard import EndpointGuard
+from fl_notifications.deliveries.post import (
     MAX_ANSWER_BYTES,
     Answer,
     Poster,
@@ -17,7 +17,16 @@ from shared.http import (
     Unreachable,
     _AnswerReader,
 )
-from tests.wire import Behaviour, Receiver, answer, drip, flood, hang, reset, status
+from tests.receivers.wire import (
+    Behaviour,
+    Receiver,
+    answer,
+    drip,
+    flood,
+    hang,
+    reset,
+    status,
+)
 
 HEADERS = {"Content-Type": "application/json", "webhook-id": "msg_1"}
 BODY = b'{"notification_type": "TRAINING_START"}'

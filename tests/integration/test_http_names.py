@@ -14,8 +14,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from shared.guard import EndpointGuard
-from shared.http import (
+from fl_notifications.deliveries.guard import EndpointGuard
+from fl_notifications.deliveries.post import (
     MAX_LOOKUPS,
     Answer,
     Forbidden,
@@ -25,7 +25,7 @@ from shared.http import (
     Unreachable,
     system_resolve,
 )
-from tests.wire import NameServer, Receiver, status
+from tests.receivers.wire import NameServer, Receiver, status
 
 NAME = "receiver.example"
 PUBLIC, OTHER_PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.3", "127.0.0.66"
@@ -264,7 +264,7 @@ def test_threads_for_look_ups_are_used_again() -> None:
 def test_threads_for_look_ups_end_when_they_are_not_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.http.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("fl_notifications.deliveries.post.IDLE_SECONDS", 0.05)
     ours = poster(lambda _: [PUBLIC])
     before = threading.active_count()
     for _ in range(3):

@@ -12,9 +12,22 @@ from typing import Any
 import pytest
 import trustme
 
-from shared.guard import EndpointGuard
-from shared.http import Answer, Poster, Responded, Unreachable
-from tests.wire import Behaviour, Receiver, answer, drip, hang, reset, status
+from fl_notifications.deliveries.guard import EndpointGuard
+from fl_notifications.deliveries.post import (
+    Answer,
+    Poster,
+    Responded,
+    Unreachable,
+)
+from tests.receivers.wire import (
+    Behaviour,
+    Receiver,
+    answer,
+    drip,
+    hang,
+    reset,
+    status,
+)
 
 NAME = "receiver.example"
 GUARD = EndpointGuard([ip_network("127.0.0.0/8"), ip_network("::1/128")])

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
-from shared.http import Answer, Responded, Unreachable
-from shared.notification_type import NotificationType
-from shared.tracing import DAEMON_VARIABLE, HEADER_VARIABLE
+from fl_notifications.deliveries.post import Answer, Responded, Unreachable
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.telemetry.tracing import DAEMON_VARIABLE, HEADER_VARIABLE
 from tests.aws_metrics import AWS_METRICS
 from tests.cloudformation import ROOT, resources, template
 from tests.insights import Query
@@ -528,8 +528,8 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
     callback = start("CallbackSuccess", **address)
     events: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
-    capture(deliver.app.deliverer.bus._client, "events.PutEvents", events)
-    capture(build.app.batches.builder.queue._client, "sqs.SendMessageBatch", messages)
+    capture(deliver.app.clients.events, "events.PutEvents", events)
+    capture(build.app.clients.sqs, "sqs.SendMessageBatch", messages)
     stack.put(receiver("healthy"), training_item(round=1))
     build(stack.changes())
     batch = stack.receive()
@@ -558,7 +558,7 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
 def test_without_tracing_nothing_of_it_is_handed_on(stack: Stack, start: Start) -> None:
     build = start("BuildNotifications")
     messages: list[dict[str, Any]] = []
-    capture(build.app.batches.builder.queue._client, "sqs.SendMessageBatch", messages)
+    capture(build.app.clients.sqs, "sqs.SendMessageBatch", messages)
     stack.put(receiver("healthy"), training_item(round=1))
     build(stack.changes())
     assert len(messages) == 3

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from shared.repository import (
+from fl_notifications.server.repository import (
     ParticipantExistsError,
     ParticipantsNotWrittenError,
     TrainingExistsError,
@@ -16,7 +16,8 @@ from shared.repository import (
     TrainingRepositoryError,
     WrongStateError,
 )
-from shared.trainings import (
+from fl_notifications.trainings.items import UnreadableItemError
+from fl_notifications.trainings.model import (
     FINAL_STATES,
     RUNNING_STATES,
     FailurePolicy,
@@ -25,7 +26,6 @@ from shared.trainings import (
     Training,
     TrainingOptions,
     TrainingState,
-    UnreadableItemError,
 )
 from tests.integration.faults import Faults
 from tests.integration.stack import Stack

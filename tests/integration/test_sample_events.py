@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from shared.deliveries import Delivery
-from shared.outcomes import OutcomeKind, parse_outcome_event
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.outcomes.outcome import OutcomeKind, parse_outcome_event
+from tests.aws.patterns import matches
 from tests.cloudformation import ROOT, functions
 from tests.integration.conftest import Account
 from tests.integration.stack import Stack
 from tests.log_lines import steps
 from tests.made import TRAINING_UUID, participant_item, training_item
-from tests.simulation.patterns import matches
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*.json"))}
 PARTICIPANT_UUID = "a3c5e7f9-1b2d-4f60-8a7c-9e0f1d2c3b4a"

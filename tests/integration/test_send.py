@@ -4,8 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.notifications import TrainingFinishedNotification, TrainingRoundStartNotification
-from shared.queue import QUEUE_VARIABLE, DeliveryQueue, NotEnqueuedError, queue_from_environment
+from fl_notifications.deliveries.queue import (
+    QUEUE_VARIABLE,
+    DeliveryQueue,
+    NotEnqueuedError,
+    queue_from_environment,
+)
+from fl_notifications.notifications.notification import (
+    TrainingFinishedNotification,
+    TrainingRoundStartNotification,
+)
 from tests.integration.faults import Faults
 from tests.integration.stack import Stack
 from tests.made import ACTOR, participant, training

@@ -7,9 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from tests.simulation.dynamodb import DynamoDB, client_error
+from tests.aws.dynamodb import DynamoDB, client_error
+from tests.aws.kernel import Kernel, NotModelledError, Process
 from tests.simulation.faults import Fault, Faults, Kind, Occasion
-from tests.simulation.kernel import Kernel, NotModelledError, Process
 from tests.simulation.lambdas import Invocation
 
 _BATCHES = {

@@ -7,10 +7,10 @@ are read a little later than the change was made, and who came or went in betwee
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.deliveries import notification_id, start_id
-from shared.notification_type import NotificationType
-from tests.simulation.dynamodb import Write
-from tests.simulation.expressions import Item
+from fl_notifications.deliveries.delivery import notification_id, start_id
+from fl_notifications.notification_type import NotificationType
+from tests.aws.dynamodb import Write
+from tests.aws.expressions import Item
 from tests.simulation.history import (
     PARTICIPANT,
     TRAINING,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from shared.notification_type import NotificationType
-from tests.simulation.dynamodb import Write
-from tests.simulation.expressions import Item
+from fl_notifications.notification_type import NotificationType
+from tests.aws.dynamodb import Write
+from tests.aws.expressions import Item
+from tests.aws.sqs import Message
 from tests.simulation.receivers import Post
 from tests.simulation.scenario import Run
-from tests.simulation.sqs import Message
 
 PARTICIPANT = "PARTICIPANT#"
 TRAINING = "TRAINING"

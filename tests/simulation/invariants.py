@@ -15,11 +15,11 @@ from hmac import digest
 from itertools import pairwise
 from typing import Any
 
-from shared.deliveries import notification_id, start_id
-from shared.http import Forbidden, Responded, Unreachable
-from tests.simulation.dynamodb import Write
+from fl_notifications.deliveries.delivery import notification_id, start_id
+from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
+from tests.aws.dynamodb import Write
+from tests.aws.expressions import Item
 from tests.simulation.expectations import ANNOUNCED, FINAL, Expected, T, expectations
-from tests.simulation.expressions import Item
 from tests.simulation.history import (
     PARTICIPANT,
     TRAINING,

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from tests.simulation.dynamodb import Table, Write
+from tests.aws.dynamodb import Table, Write
+from tests.aws.kernel import Kernel, Process
+from tests.aws.patterns import matches
+from tests.aws.sqs import Message, Queue, md5
 from tests.simulation.faults import Faults, Kind, Occasion
-from tests.simulation.kernel import Kernel, Process
-from tests.simulation.patterns import matches
-from tests.simulation.sqs import Message, Queue, md5
 
 type Handler = Callable[[dict[str, Any], Context], Any]
 

@@ -3,10 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from shared.http import Answer, Forbidden, Responded, Unreachable
+from fl_notifications.deliveries.post import (
+    Answer,
+    Forbidden,
+    Responded,
+    Unreachable,
+)
+from tests.aws.kernel import Kernel, NotModelledError, Process
 from tests.simulation.clients import Latency
 from tests.simulation.faults import Faults, Kind, Occasion
-from tests.simulation.kernel import Kernel, NotModelledError, Process
 from tests.simulation.lambdas import Invocation
 
 

@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Any
 
 from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS
+from tests.aws.expressions import Item
 from tests.simulation.clients import Tampering
-from tests.simulation.expressions import Item
 from tests.simulation.faults import Fault, Faults, Outage, Storm
 from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.stack import Stack, read_stack

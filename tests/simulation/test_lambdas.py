@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.dynamodb import DynamoDB, Table
-from tests.simulation.eventbridge import EventBridge, Rule
+from tests.aws.dynamodb import DynamoDB, Table
+from tests.aws.eventbridge import EventBridge, Rule
+from tests.aws.kernel import Kernel, Process
+from tests.aws.patterns import matches
+from tests.aws.sqs import Queue
 from tests.simulation.faults import Fault, Faults, Kind, Occasion
-from tests.simulation.kernel import Kernel, Process
 from tests.simulation.lambdas import (
     AsyncInvoker,
     Context,
@@ -22,8 +24,6 @@ from tests.simulation.lambdas import (
     StreamSettings,
     failed_ids,
 )
-from tests.simulation.patterns import matches
-from tests.simulation.sqs import Queue
 
 type Work = Callable[[Any, Context], Any]
 

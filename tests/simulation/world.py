@@ -4,33 +4,35 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from functions.build_notifications.batch import Batches
-from functions.build_notifications.builder import Builder
-from functions.build_notifications.checkpoints import Checkpoints
-from functions.callback_failure.policy import FailureCallback
-from functions.deliver_notification.answers import RetryPolicy
-from functions.deliver_notification.deliverer import Deliverer
-from shared import batches as batches_module
-from shared.callbacks import call_back
-from shared.events import OutcomeBus
-from shared.journal import Journal, Tally
-from shared.ledger import Ledger
-from shared.outcomes import Outcome, OutcomeKind
-from shared.queue import DeadLetterQueue, DeliveryQueue
-from shared.signing import MasterSecrets
-from shared.table import TrainingTable
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.telemetry.metrics import Tally
+from functions.build_notifications import bootstrap as build_notifications
+from functions.build_notifications.settings import Settings as BuilderSettings
+from functions.callback_failure import bootstrap as callback_failure
+from functions.callback_failure.settings import Settings as FailureSettings
+from functions.callback_success import bootstrap as callback_success
+from functions.callback_success.settings import Settings as SuccessSettings
+from functions.deliver_notification import bootstrap as deliver_notification
+from functions.deliver_notification.settings import Settings as DelivererSettings
+from tests.aws.dynamodb import DynamoDB, Table
+from tests.aws.eventbridge import EventBridge, Rule
+from tests.aws.kernel import (
+    Kernel,
+    Process,
+    SimulatedExecutor,
+    SimulatedFuture,
+)
+from tests.aws.secrets import SecretsManager
+from tests.aws.sqs import Queue, Redrive, Sqs
 from tests.simulation.clients import Around, Client, Latency, Tampering
-from tests.simulation.dynamodb import DynamoDB, Table
-from tests.simulation.eventbridge import EventBridge, Rule
 from tests.simulation.faults import Faults
-from tests.simulation.kernel import Kernel, Process, SimulatedExecutor, SimulatedFuture
 from tests.simulation.lambdas import (
     AsyncInvoker,
     Context,
@@ -41,8 +43,6 @@ from tests.simulation.lambdas import (
     StreamPoller,
 )
 from tests.simulation.receivers import Receivers, SimulatedPoster
-from tests.simulation.secrets import SecretsManager
-from tests.simulation.sqs import Queue, Redrive, Sqs
 from tests.simulation.stack import Stack, read_stack
 
 TRAININGS = "trainings"
@@ -50,6 +50,7 @@ LEDGER = "ledger"
 BUS = "outcomes"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:simulated"
 WINDOW = 4
+_FUNCTION: Any = {"stack_name": "simulated", "log_level": "INFO"}
 
 
 class SimulatedClock:
@@ -186,9 +187,8 @@ class World:
 
     def run(self, until: float = float("inf")) -> None:
         """Let everything happen that is to happen, up to a time since the start."""
-        random.seed(self.latency.seed)  # tenacity's waits
-        with _patched(self.kernel):
-            self.kernel.run(self.kernel.start + until)
+        random.seed(self.latency.seed)  # the waits between two tries of a call
+        self.kernel.run(self.kernel.start + until)
 
     def close(self) -> None:
         """End what still runs."""
@@ -224,87 +224,93 @@ class World:
     def _journal(self) -> Journal:
         return Journal(cast("Any", self.lines), _NoTally("simulated"))
 
-    # The composition roots, as in each app.py
+    # The composition roots, with what each app.py would give them
 
     def _builder(self, process: Process) -> Handler:
-        dynamodb = self._client(process, self.build, "dynamodb", self.dynamodb)
-        sqs = self._client(process, self.build, "sqs", self.sqs)
-        journal = self._journal()
-        clock = SimulatedClock(self.kernel)
-        batches = Batches(
-            builder=Builder(
-                trainings=TrainingTable(dynamodb, TRAININGS),
-                checkpoints=Checkpoints(dynamodb, LEDGER, clock),
-                queue=DeliveryQueue(
-                    sqs,
-                    self.deliveries.url,
-                    executor=SimulatedExecutor(self.kernel, WINDOW),
-                    window=WINDOW,
-                ),
-                dead_letters=DeadLetterQueue(sqs, self.stream_dlq.url),
-                clock=clock,
-                journal=journal,
+        batches = build_notifications.build(
+            BuilderSettings(
+                **_FUNCTION,
+                deliveries_queue_url=self.deliveries.url,
+                stream_dlq_url=self.stream_dlq.url,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
             ),
-            journal=journal,
+            build_notifications.Clients(
+                dynamodb=self._client(process, self.build, "dynamodb", self.dynamodb),
+                sqs=self._client(process, self.build, "sqs", self.sqs),
+            ),
+            self._journal(),
+            executor=SimulatedExecutor(self.kernel, WINDOW),
+            window=WINDOW,
+            clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
         )
         return lambda event, context: batches.process(event, _seconds(context))
 
     def _deliverer(self, process: Process) -> Handler:
-        dynamodb = self._client(process, self.deliver, "dynamodb", self.dynamodb)
-        sqs = self._client(process, self.deliver, "sqs", self.sqs)
-        events = self._client(process, self.deliver, "events", self.bus)
-        secrets = self._client(process, self.deliver, "secretsmanager", self.secrets)
-        clock = SimulatedClock(self.kernel)
-        deliverer = Deliverer(
-            dynamodb=dynamodb,
-            trainings_table=TRAININGS,
-            ledger_table=LEDGER,
-            ledger=Ledger(dynamodb, LEDGER),
-            bus=OutcomeBus(events, BUS),
-            queue=DeliveryQueue(sqs, self.deliveries.url),
-            dead_letters=DeadLetterQueue(sqs, self.deliveries_dlq.url),
-            secrets=MasterSecrets(secrets, SECRET, clock, cast("Any", self.lines)),
-            poster=SimulatedPoster(
+        deliverer = deliver_notification.build(
+            DelivererSettings(
+                **_FUNCTION,
+                deliveries_queue_url=self.deliveries.url,
+                deliveries_dlq_url=self.deliveries_dlq.url,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
+                outcomes_bus=BUS,
+                signing_secret_arn=SECRET,
+                max_attempts=self.stack.max_attempts,
+                retry_backoff_seconds=self.stack.retry_backoff_seconds,
+                request_timeout_seconds=self.stack.request_timeout_seconds,
+                allowed_private_networks=(),
+                allow_plain_http=True,
+            ),
+            deliver_notification.Clients(
+                dynamodb=self._client(process, self.deliver, "dynamodb", self.dynamodb),
+                sqs=self._client(process, self.deliver, "sqs", self.sqs),
+                events=self._client(process, self.deliver, "events", self.bus),
+                secretsmanager=self._client(process, self.deliver, "secretsmanager", self.secrets),
+            ),
+            self._journal(),
+            SimulatedPoster(
                 self.receivers,
                 self.faults,
                 self.latency,
                 process,
                 lambda: self.deliver.running[process],
             ),
-            policy=RetryPolicy(self.stack.max_attempts, self.stack.retry_backoff_seconds),
-            request_timeout_seconds=self.stack.request_timeout_seconds,
-            executor=SimulatedExecutor(self.kernel, 10),
-            clock=clock,
+            SimulatedExecutor(self.kernel, 10),
+            clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
             jitter=self.jitter,
-            journal=self._journal(),
             wait=self._wait,
         )
         return lambda event, context: deliverer.process(event, _seconds(context))
 
     def _callback_success(self, process: Process) -> Handler:
-        return self._callback(process, "CallbackSuccess", lambda _kind, _outcome: "logged")
+        function = self.callbacks["CallbackSuccess"].function
+        call_back = callback_success.build(
+            SuccessSettings(**_FUNCTION, callbacks_dlq_url=self.callbacks_dlq.url),
+            callback_success.Clients(sqs=self._client(process, function, "sqs", self.sqs)),
+            self._journal(),
+        )
+        return lambda event, _: call_back(event)
 
     def _callback_failure(self, process: Process) -> Handler:
         function = self.callbacks["CallbackFailure"].function
-        dynamodb = self._client(process, function, "dynamodb", self.dynamodb)
-        callback = FailureCallback(
-            trainings=TrainingTable(dynamodb, TRAININGS),
-            ledger_table=LEDGER,
+        call_back = callback_failure.build(
+            FailureSettings(
+                **_FUNCTION,
+                callbacks_dlq_url=self.callbacks_dlq.url,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
+            ),
+            callback_failure.Clients(
+                dynamodb=self._client(process, function, "dynamodb", self.dynamodb),
+                sqs=self._client(process, function, "sqs", self.sqs),
+            ),
+            self._journal(),
             clock=SimulatedClock(self.kernel),
         )
-        return self._callback(process, "CallbackFailure", callback.apply)
-
-    def _callback(
-        self, process: Process, name: str, callback: Callable[[OutcomeKind, Outcome], str]
-    ) -> Handler:
-        journal = self._journal()
-        sqs = self._client(process, self.callbacks[name].function, "sqs", self.sqs)
-        dead_letters = DeadLetterQueue(sqs, self.callbacks_dlq.url)
-
-        def handle(event: dict[str, Any], _: Context) -> None:
-            call_back(event, callback, journal=journal, dead_letters=dead_letters)
-
-        return handle
+        return lambda event, _: call_back(event)
 
 
 def with_stream(stack: Stack, **changes: Any) -> Stack:
@@ -314,15 +320,3 @@ def with_stream(stack: Stack, **changes: Any) -> Stack:
 
 def _seconds(context: Context) -> Callable[[], float]:
     return lambda: context.get_remaining_time_in_millis() / 1000
-
-
-@contextmanager
-def _patched(kernel: Kernel) -> Iterator[None]:
-    """Let the logic's waits be waits in virtual time, for as long as the world runs."""
-    defaults = batches_module.until_done.__kwdefaults__ or {}
-    sleep = defaults["sleep"]
-    defaults["sleep"] = kernel.sleep
-    try:
-        yield
-    finally:
-        defaults["sleep"] = sleep

@@ -8,6 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fl_notifications.deliveries.post import (
+    Answer,
+    Forbidden,
+    Responded,
+    Unreachable,
+)
+from fl_notifications.outcomes.outcome import OutcomeKind
 from functions.deliver_notification.answers import (
     MAX_WAIT_SECONDS,
     RetryPolicy,
@@ -16,8 +23,6 @@ from functions.deliver_notification.answers import (
     retry_after_seconds,
     wait_seconds,
 )
-from shared.http import Answer, Forbidden, Responded, Unreachable
-from shared.outcomes import OutcomeKind
 from tests.made import NOW
 
 POLICY = RetryPolicy(max_attempts=6, backoff_seconds=5)

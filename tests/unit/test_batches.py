@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.batches import ATTEMPTS, BATCH_WRITE, EVENTS_BATCH, SQS_BATCH, until_done
+from fl_notifications.aws.batches import (
+    ATTEMPTS,
+    BATCH_WRITE,
+    EVENTS_BATCH,
+    SQS_BATCH,
+    until_done,
+)
 
 
 class Service:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.changes import notification_types
-from shared.notification_type import NotificationType
-from shared.trainings import (
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.notifications.changes import notification_types
+from fl_notifications.trainings.model import (
     FINAL_STATES,
     FailurePolicy,
     Receiver,

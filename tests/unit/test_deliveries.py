@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.deliveries import ANNOUNCED_STATE, Delivery, DeliveryReceiver
-from shared.notification_type import NotificationType
-from shared.trainings import RUNNING_STATES
+from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, Delivery, DeliveryReceiver
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.trainings.model import RUNNING_STATES
 from tests.made import NOW, TRAINING_UUID, delivery, uuid_of
 
 texts = st.text(max_size=30)

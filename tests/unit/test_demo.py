@@ -8,13 +8,37 @@ from uuid import uuid4
 
 import pytest
 
-from cli.demo.cast import FAILURES, QUORUM, Production, Role
-from cli.demo.checks import WHOLE, Evidence, checks
-from cli.demo.record import Entry
-from cli.demo.story import ERROR, FINISHED, REMOVED, ROUND_0, ROUND_1, START
-from cli.participants import Behaviour, Participant, Request, always, flaky, rejecting
-from shared.signing import receiver_secret, signature_headers
-from shared.trainings import Receiver, Training, TrainingOptions, TrainingState
+from fl_notifications.deliveries.signing import receiver_secret, signature_headers
+from fl_notifications.trainings.model import (
+    Receiver,
+    Training,
+    TrainingOptions,
+    TrainingState,
+)
+from fl_notifications_cli.demo.cast import (
+    FAILURES,
+    QUORUM,
+    Production,
+    Role,
+)
+from fl_notifications_cli.demo.checks import WHOLE, Evidence, checks
+from fl_notifications_cli.demo.record import Entry
+from fl_notifications_cli.demo.story import (
+    ERROR,
+    FINISHED,
+    REMOVED,
+    ROUND_0,
+    ROUND_1,
+    START,
+)
+from fl_notifications_cli.participants import (
+    Behaviour,
+    Participant,
+    Request,
+    always,
+    flaky,
+    rejecting,
+)
 from tests.unit.test_participants import request
 
 MASTER = "the master secret"

@@ -9,7 +9,7 @@ from AntiSSRF import AntiSSRFPolicy, PolicyConfigOptions  # type: ignore[import-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.guard import (
+from fl_notifications.deliveries.guard import (
     MAX_URL_LENGTH,
     Address,
     EndpointGuard,

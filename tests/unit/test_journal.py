@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from shared.journal import Journal, Tally
-from shared.observability import make_logger
-from shared.outcomes import OutcomeKind
-from shared.trainings import UnreadableItemError
+from fl_notifications.outcomes.outcome import OutcomeKind
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.trainings.items import UnreadableItemError
 from tests.log_lines import SECRETS, check_metrics, parse_lines
 from tests.made import NOW, TRAINING_UUID, delivery, outcome, uuid_of
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cloudformation import ROOT, functions, template
 
-OURS: Final = ("shared", "functions", "cli", "tests", "benchmarks")
+OURS: Final = ("fl_notifications", "functions", "fl_notifications_cli", "tests", "benchmarks")
 REQUIREMENTS: Final = ROOT / "shared" / "requirements.txt"
 RUNTIME: Final = {"boto3", "botocore"}
 """What Lambda's Python runtimes bring:
@@ -45,23 +45,55 @@ def names(path: Path) -> list[str]:
     return [str(part) for part in path.relative_to(ROOT).parts]
 
 
-@pytest.mark.parametrize("path", modules("shared"), ids=lambda path: path.stem)
-def test_shared_imports_neither_functions_nor_cli(path: Path) -> None:
-    ours = {each.split(".")[0] for each in imports(path)} & set(OURS)
-    assert ours <= {"shared"}
+ARROWS: Final[dict[str, set[str]]] = {
+    "aws": set(),
+    "trainings": {"aws"},
+    "deliveries": {"aws", "trainings"},
+    "notifications": {"deliveries", "trainings"},
+    "outcomes": {"aws", "deliveries", "trainings"},
+    "telemetry": {"deliveries", "outcomes", "trainings"},
+    "server": {"aws", "deliveries", "notifications", "outcomes", "trainings"},
+    "receiver": set(),
+}
+"""Which folder of the library may import which others: no circle."""
+ROOT_MODULES: Final = {"clock", "notification_type", "settings", "text", "validation"}
+"""Import nothing of ours; every folder may import them. `callbacks` is above all folders."""
+
+
+@pytest.mark.parametrize("path", modules("shared"), ids=lambda path: "/".join(names(path)[2:]))
+def test_the_library_imports_along_the_arrows_only(path: Path) -> None:
+    place = names(path)[2].removesuffix(".py")
+    for each in imports(path):
+        top, _, rest = each.partition(".")
+        assert top not in {"functions", "fl_notifications_cli", "tests", "benchmarks"}
+        if top == "fl_notifications" and place not in {"callbacks", "__init__"}:
+            assert place not in ROOT_MODULES, "a root module imports nothing of ours"
+            allowed = {place, *ARROWS[place], *ROOT_MODULES}
+            assert rest.partition(".")[0] in allowed, f"{each} is against the arrows"
+
+
+def test_the_arrows_have_no_circle() -> None:
+    above = {place: set(below) for place, below in ARROWS.items()}
+    while above:
+        free = {place for place, below in above.items() if not below}
+        assert free, f"a circle in {above}"
+        above = {p: below - free for p, below in above.items() if p not in free}
 
 
 @pytest.mark.parametrize("path", modules("functions"), ids=lambda path: "/".join(names(path)))
-def test_a_function_imports_shared_and_itself(path: Path) -> None:
+def test_a_function_imports_the_library_and_itself(path: Path) -> None:
     own = ".".join(names(path)[:2])
     for each in imports(path):
         if each.split(".")[0] in OURS:
-            assert each.split(".")[0] == "shared" or each.startswith(own)
+            assert each.split(".")[0] == "fl_notifications" or each.startswith(own)
+            # What is for the two ends of the wire is no part of a function.
+            assert not each.startswith(("fl_notifications.server", "fl_notifications.receiver"))
 
 
 @pytest.mark.parametrize("path", modules("cli"), ids=lambda path: "/".join(names(path)))
-def test_cli_imports_shared_and_itself(path: Path) -> None:
-    assert {each.split(".")[0] for each in imports(path)} & set(OURS) <= {"shared", "cli"}
+def test_cli_imports_the_library_and_itself(path: Path) -> None:
+    ours = {each.split(".")[0] for each in imports(path)} & set(OURS)
+    assert ours <= {"fl_notifications", "fl_notifications_cli"}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +123,12 @@ def _normal(name: str) -> str:
 def test_everything_that_is_imported_is_in_the_layer_or_the_runtime(directory: str) -> None:
     """The emulator has more of its own, so a missing one would not be noticed there."""
     distributions = packages_distributions()
-    imported = {each.split(".")[0] for path in modules(directory) for each in imports(path)}
+    imported = {
+        each.split(".")[0]
+        for path in modules(directory)
+        if "django" not in path.parts  # for FL servers, which bring it
+        for each in imports(path)
+    }
     for name in imported - set(OURS) - RUNTIME - sys.stdlib_module_names:
         assert {_normal(each) for each in distributions[name]} & packages(), name
 

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.ledger import RETENTION, LedgerEntry, expiry, ledger_key
-from shared.outcomes import OutcomeKind
+from fl_notifications.outcomes.ledger import (
+    RETENTION,
+    LedgerEntry,
+    expiry,
+    ledger_key,
+)
+from fl_notifications.outcomes.outcome import OutcomeKind
 from tests.made import NOW, TRAINING_UUID, delivery, uuid_of
 
 entries = st.builds(

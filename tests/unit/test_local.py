@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import CommandError
-from cli.local import emulator, invoke, stack
-from cli.local.tools import PROJECT, run_logged, sam_environment, tail
-from cli.stack import StackNotFoundError, find_stack
+from fl_notifications_cli.errors import CommandError
+from fl_notifications_cli.local import emulator, invoke, stack
+from fl_notifications_cli.local.tools import (
+    PROJECT,
+    run_logged,
+    sam_environment,
+    tail,
+)
+from fl_notifications_cli.stack import StackNotFoundError, find_stack
 from tests.cloudformation import template
 
 

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.deliveries import Delivery
-from shared.notification_type import NotificationType
-from shared.notifications import (
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.deliveries.queue import QUEUE_VARIABLE, DeliveryQueue, queue_from_environment
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.notifications.bodies import ModelBody
+from fl_notifications.notifications.notification import (
     CALLBACK_FAILURE,
     CALLBACK_SUCCESS,
     NOTIFICATION_CLASSES,
     AnyTrainingNotification,
     ClientRemovedNotification,
-    ModelBody,
     Notification,
     TrainingErrorNotification,
     TrainingFinishedNotification,
@@ -25,9 +26,8 @@ from shared.notifications import (
     TrainingStartNotification,
     TrainingSWAGRoundStartNotification,
 )
-from shared.queue import QUEUE_VARIABLE, DeliveryQueue, queue_from_environment
-from shared.settings import SettingsError
-from shared.trainings import Participant, Receiver, Training
+from fl_notifications.settings import SettingsError
+from fl_notifications.trainings.model import Participant, Receiver, Training
 from tests.made import (
     ACTOR,
     MODEL_UUID,

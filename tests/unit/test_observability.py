@@ -11,9 +11,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
 from pydantic import BaseModel, ValidationError
 
-from shared.observability import FunctionFailedError, entry_point, explain, make_logger
-from shared.queue import NotEnqueuedError
-from shared.trainings import UnreadableItemError
+from fl_notifications.deliveries.queue import NotEnqueuedError
+from fl_notifications.telemetry.logger import (
+    FunctionFailedError,
+    entry_point,
+    explain,
+    make_logger,
+)
+from fl_notifications.trainings.items import UnreadableItemError
 
 SERVICE = "test_observability"
 SECRET = "hunter2"

@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.events import OutcomeBus
-from shared.notification_type import NotificationType
-from shared.outcomes import SOURCE, Outcome, OutcomeKind, parse_outcome_event
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.bus import OutcomeBus
+from fl_notifications.outcomes.outcome import (
+    SOURCE,
+    Outcome,
+    OutcomeKind,
+    parse_outcome_event,
+)
 from tests.made import NOW, TRAINING_UUID, delivery, outcome, uuid_of
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED

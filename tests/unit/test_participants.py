@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cli.participants import (
+from fl_notifications_cli.participants import (
     Answer,
     Behaviour,
     Participant,

@@ -4,11 +4,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from fl_notifications.settings import EnvironmentSettings, SettingsError
 from functions.build_notifications.settings import Settings as BuildSettings
 from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification.settings import Settings as DeliverSettings
-from shared.settings import EnvironmentSettings, SettingsError
 
 COMMON = {"STACK_NAME": "fl-notifications", "LOG_LEVEL": "INFO"}
 BUILD = COMMON | {

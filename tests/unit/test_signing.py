@@ -15,8 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shared.observability import make_logger
-from shared.signing import REFRESH_SECONDS, MasterSecrets, receiver_secret, signature_headers
+from fl_notifications.deliveries.signing import (
+    REFRESH_SECONDS,
+    MasterSecrets,
+    receiver_secret,
+    signature_headers,
+)
 from tests.made import StoppedClock, delivery, uuid_of
 
 # From the specification's own libraries: "sign function works" in each of their tests.
@@ -157,7 +161,11 @@ class Secrets:
         self.answers = Stubber(client)
         self.answers.activate()
         self.clock = StoppedClock()
-        self.master = MasterSecrets(client, ARN, self.clock, make_logger("test_signing"))
+        self.troubles: list[tuple[str, Exception]] = []
+        self.master = MasterSecrets(client, ARN, self.clock, self.trouble)
+
+    def trouble(self, message: str, error: Exception) -> None:
+        self.troubles.append((message, error))
 
     def has(self, current: str, previous: str | None = None) -> None:
         self.answers.add_response("get_secret_value", self._answer(current), {"SecretId": ARN})
@@ -209,15 +217,14 @@ def test_without_any_secret_there_is_an_error_and_the_next_call_asks_again(
     assert secrets.master.get() == ("new",)
 
 
-def test_if_secrets_cannot_be_read_again_the_known_ones_are_used_on(
-    secrets: Secrets, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_if_secrets_cannot_be_read_again_the_known_ones_are_used_on(secrets: Secrets) -> None:
     secrets.has("new", "old")
     secrets.master.get()
     secrets.clock.go_on(REFRESH_SECONDS)
     secrets.answers.add_client_error("get_secret_value", "InternalServiceError")
     assert secrets.master.get() == ("new", "old")
-    assert "could not be read again" in caplog.text
+    [(message, _)] = secrets.troubles
+    assert "could not be read again" in message
     # Not asked again at once: a service in trouble is spared.
     assert secrets.master.get() == ("new", "old")
 

@@ -10,10 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
-from cli import overview as asked
-from cli.overview import QUEUES, Overview, look
-from cli.stack import Stack
-from cli.status import as_dict, render
+from fl_notifications_cli import overview as asked
+from fl_notifications_cli.overview import QUEUES, Overview, look
+from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.status import as_dict, render
 from tests.trace_lines import TRAINING, line, receiver_uuid
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)

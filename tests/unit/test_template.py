@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
+from fl_notifications.outcomes.ledger import RETENTION
+from fl_notifications.outcomes.outcome import SOURCE
 from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, RESERVE_SECONDS
-from shared.ledger import RETENTION
-from shared.notifications import NOTIFICATION_CLASSES
-from shared.outcomes import SOURCE
+from tests.aws.patterns import matches
 from tests.cloudformation import (
     ROOT,
     evaluate,
@@ -23,10 +24,9 @@ from tests.cloudformation import (
     template,
 )
 from tests.made import participant_item, training_item
-from tests.simulation.patterns import matches
 
 if TYPE_CHECKING:
-    from shared.settings import EnvironmentSettings
+    from fl_notifications.settings import EnvironmentSettings
 
 FUNCTIONS = functions()
 ROLES = resources("AWS::IAM::Role")
@@ -599,10 +599,6 @@ def test_the_layer_is_the_shared_package() -> None:
     assert layer["Metadata"]["BuildMethod"] == "python3.13"
     # SAM reads this before there are parameters.
     assert layer["Metadata"]["BuildArchitecture"] == DEFAULTS["Architecture"]
-    assert layer["Metadata"]["BuildProperties"] == {
-        "ParentPackageMode": "explicit",
-        "ParentPackages": "shared",
-    }
 
 
 # --- samconfig.toml -------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ type Rgb = tuple[float, float, float]
 
 
 def colours(scheme: str) -> dict[str, Rgb]:
-    css = (resources.files("cli.tracing") / "html" / "page.css").read_text()
+    css = (resources.files("fl_notifications_cli.tracing") / "html" / "page.css").read_text()
     light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     found = re.findall(r"--([a-z0-9-]+): #([0-9a-f]{6});", light if scheme == "light" else dark)
     return {name: _linear(value) for name, value in found}

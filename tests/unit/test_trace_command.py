@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cli import main, trace
-from cli.stack import Stack
-from cli.tracing import log_reader
+from fl_notifications_cli import main, trace
+from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.tracing import log_reader
 from tests.trace_lines import START, TRAINING, MadeUpTraining, line, receiver_uuid
 
 OUTPUTS = {"LogGroup": "/group", "TrainingsTable": "trainings"}

@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tracing import log_reader
-from cli.tracing.log_reader import Bounds, Follower, LogReader, filter_pattern
-from cli.tracing.steps import Wanted, parse_step
+from fl_notifications_cli.tracing import log_reader
+from fl_notifications_cli.tracing.log_reader import (
+    Bounds,
+    Follower,
+    LogReader,
+    filter_pattern,
+)
+from fl_notifications_cli.tracing.steps import Wanted, parse_step
 from tests.trace_lines import START, TRAINING, MadeUpTraining, line, receiver_uuid
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tracing.page import page
-from cli.tracing.steps import Step, StepKind, parse_step
-from cli.tracing.story import OUTCOMES, TrainingStory, tell
+from fl_notifications_cli.tracing.page import page
+from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
+from fl_notifications_cli.tracing.story import OUTCOMES, TrainingStory, tell
 from tests.trace_lines import START, TRAINING, MadeUpTraining
 
 MADE_AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tracing.since import parse_since
+from fl_notifications_cli.tracing.since import parse_since
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tracing.steps import Step, StepKind, Wanted, in_order, parse_step, timestamp
+from fl_notifications_cli.tracing.steps import (
+    Step,
+    StepKind,
+    Wanted,
+    in_order,
+    parse_step,
+    timestamp,
+)
 from tests.trace_lines import START, TRAINING, MadeUpTraining, line
 
 KEYS = {

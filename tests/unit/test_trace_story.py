@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tracing.steps import Step, StepKind, parse_step
-from cli.tracing.story import UNDECIDED, tell
+from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
+from fl_notifications_cli.tracing.story import UNDECIDED, tell
 from tests.trace_lines import START, TRAINING, MadeUpTraining, receiver_uuid
 
 

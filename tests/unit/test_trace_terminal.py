@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cli.tracing.steps import Step, StepKind, parse_step
-from cli.tracing.story import TrainingStory, tell
-from cli.tracing.terminal import printable, render, step_line
+from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
+from fl_notifications_cli.tracing.story import TrainingStory, tell
+from fl_notifications_cli.tracing.terminal import printable, render, step_line
 from tests.trace_lines import START, TRAINING, MadeUpTraining, receiver_uuid
 
 RED = "\x1b[31m"

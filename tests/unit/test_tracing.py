@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from shared.tracing import DAEMON_VARIABLE, HEADER_VARIABLE, TRACED_MESSAGES, Traces, trace_id
+from fl_notifications.telemetry.tracing import (
+    DAEMON_VARIABLE,
+    HEADER_VARIABLE,
+    TRACED_MESSAGES,
+    Traces,
+    trace_id,
+)
 
 ROOT = "1-581cf771-a006649127e371903a2de979"
 HEADER = f"Root={ROOT};Parent=70de5b6f19ff9a0a;Sampled=1;Lineage=a87bd80c:1"

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.trainings import (
+from fl_notifications.trainings.items import UnreadableItemError, item_name
+from fl_notifications.trainings.model import (
     FINAL_STATES,
     RUNNING_STATES,
     FailurePolicy,
@@ -22,8 +23,6 @@ from shared.trainings import (
     Training,
     TrainingOptions,
     TrainingState,
-    UnreadableItemError,
-    item_name,
     later,
     same_uuid,
 )

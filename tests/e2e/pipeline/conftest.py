@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from cli.participants import ParticipantServer
-from cli.stack import Stack
+from fl_notifications_cli.participants import ParticipantServer
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import FlServer, MasterSecret, Outcomes, QueueReader, Rule
 from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
 

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from cli.local import emulator
-from cli.local.stack import LocalStack
-from cli.participants import Participant, Request
-from cli.stack import Stack
+from fl_notifications_cli.local import emulator
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.participants import Participant, Request
+from fl_notifications_cli.stack import Stack
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

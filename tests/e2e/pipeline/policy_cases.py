@@ -4,7 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.participants import Behaviour, Participant, ParticipantServer, rejecting
+from fl_notifications_cli.participants import (
+    Behaviour,
+    Participant,
+    ParticipantServer,
+    rejecting,
+)
 from tests.e2e.pipeline.kit import FlServer, TrainingItem
 
 STRICT: Final[Mapping[str, Any]] = {"failure_policy": "strict"}

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from cli.participants import (
+from fl_notifications_cli.participants import (
     Answer,
     Behaviour,
     Participant,
@@ -36,8 +36,8 @@ from tests.e2e.pipeline.kit import (
     event_label,
     some_uuid,
 )
-from tests.wire import Receiver, drip, flood
-from tests.wire import status as wire_status
+from tests.receivers.wire import Receiver, drip, flood
+from tests.receivers.wire import status as wire_status
 
 MAX_ATTEMPTS: Final = 6
 """Of the environment `local` of samconfig.toml, as the next."""

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-from cli.participants import (
+from fl_notifications_cli.participants import (
     Answer,
     ParticipantServer,
     Request,
     always,
     rejecting,
 )
-from cli.stack import Stack
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,

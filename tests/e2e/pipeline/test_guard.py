@@ -12,8 +12,8 @@ from typing import Any, Final, Self
 
 import pytest
 
-from cli.participants import Participant, ParticipantServer, always
-from cli.stack import Stack
+from fl_notifications_cli.participants import Participant, ParticipantServer, always
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import START, FlServer, Outcomes, TrainingItem, some_uuid
 
 ENDPOINTS: Final[Mapping[str, Callable[[int], str]]] = {

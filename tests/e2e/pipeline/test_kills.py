@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from cli.local.stack import LocalStack
-from cli.participants import Participant, ParticipantServer, always
-from cli.stack import Stack
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.participants import Participant, ParticipantServer, always
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import (
     PATIENCE,
     START,

@@ -3,7 +3,13 @@
 import socket
 from contextlib import closing
 
-from cli.participants import Answer, Participant, ParticipantServer, Request, flaky
+from fl_notifications_cli.participants import (
+    Answer,
+    Participant,
+    ParticipantServer,
+    Request,
+    flaky,
+)
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,

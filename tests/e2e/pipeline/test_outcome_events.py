@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cli.participants import ParticipantServer, always, flaky
-from cli.stack import Stack
-from shared.notifications import TrainingFinishedNotification
-from shared.queue import DeliveryQueue
-from shared.trainings import Receiver, Training, TrainingState
+from fl_notifications.deliveries.queue import DeliveryQueue
+from fl_notifications.notifications.notification import TrainingFinishedNotification
+from fl_notifications.trainings.model import Receiver, Training, TrainingState
+from fl_notifications_cli.participants import ParticipantServer, always, flaky
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import (
     FINISHED,
     START,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from cli.participants import ParticipantServer
-from cli.stack import Stack
+from fl_notifications_cli.participants import ParticipantServer
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import (
     FINISHED,
     START,

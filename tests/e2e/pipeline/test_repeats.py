@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from cli.participants import ParticipantServer, always, flaky
-from cli.stack import Stack, new_client
+from fl_notifications_cli.participants import ParticipantServer, always, flaky
+from fl_notifications_cli.stack import Stack, new_client
 from tests.e2e.pipeline.kit import (
     FINISHED,
     START,

@@ -10,7 +10,7 @@ from boto3 import Session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from cli.stack import Stack, new_client
+from fl_notifications_cli.stack import Stack, new_client
 from tests.e2e.pipeline.kit import function_name, item_of, some_uuid
 
 type Clients = Callable[[str], Any]

@@ -9,7 +9,7 @@ the stream at all.
 
 import pytest
 
-from cli.participants import ParticipantServer
+from fl_notifications_cli.participants import ParticipantServer
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,

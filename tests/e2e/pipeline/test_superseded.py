@@ -11,7 +11,12 @@ from typing import Final
 
 import pytest
 
-from cli.participants import Answer, Participant, ParticipantServer, Request
+from fl_notifications_cli.participants import (
+    Answer,
+    Participant,
+    ParticipantServer,
+    Request,
+)
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,

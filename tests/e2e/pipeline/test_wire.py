@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from cli.local.stack import LocalStack
-from cli.participants import ParticipantServer, Request, flaky
-from cli.stack import Stack
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.participants import ParticipantServer, Request, flaky
+from fl_notifications_cli.stack import Stack
 from tests.e2e.pipeline.kit import (
     START,
     FlServer,
@@ -24,7 +24,7 @@ from tests.e2e.pipeline.kit import (
     receiver_secret,
     some_uuid,
 )
-from tests.wire import Receiver, status
+from tests.receivers.wire import Receiver, status
 
 OWN_MODEL = "00000000-0000-4000-8000-00000000000a"
 

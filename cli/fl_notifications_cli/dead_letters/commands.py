@@ -1,0 +1,146 @@
+"""The commands `dead-letters` and `redrive`."""
+
+import json
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.markup import escape
+from rich.table import Table
+
+from fl_notifications_cli.dead_letters.letters import (
+    Box,
+    Letter,
+    discard,
+    hide,
+    read_letters,
+)
+from fl_notifications_cli.dead_letters.redriving import CannotRedriveError, redrive_letter
+from fl_notifications_cli.options import Region, StackName
+from fl_notifications_cli.stack import Stack, find_stack
+from fl_notifications_cli.tracing.terminal import output_console, printable
+
+Most = Annotated[int, typer.Option("--limit", min=1, help="Letters per queue, at the most.")]
+
+
+def dead_letters(
+    *,
+    limit: Most = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="As a list of JSON objects.")] = False,
+    stack_name: StackName = None,
+    region: Region = None,
+) -> None:
+    """List what lies in the dead-letter queues, and why.
+
+    Nothing is taken out. While they are read, letters are hidden from others for some seconds.
+    """
+    stack = find_stack(stack_name, region=region)
+    letters = [letter for box in Box for letter in _read(stack, box, limit)]
+    if as_json:
+        print(json.dumps([_as_dict(letter) for letter in letters], indent=2))
+        return
+    console = output_console(stderr=False)
+    if not letters:
+        console.print(f"No dead letters in stack {escape(stack.name)}.")
+        return
+    for box in Box:
+        in_box = [letter for letter in letters if letter.box is box]
+        if in_box:
+            console.print(_table(box, in_box))
+    console.print("When the cause is mended, put them back: fl-notifications redrive QUEUE")
+
+
+def redrive(
+    queue: Annotated[Box, typer.Argument(help="Which dead-letter queue.")],
+    *,
+    limit: Most = 10_000,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    stack_name: StackName = None,
+    region: Region = None,
+) -> None:
+    """Put the dead letters of a queue back where they came from.
+
+    Deliveries go back into their queue, outcomes back onto the bus, and changes through
+    BuildNotifications again, with the items as they are now. What cannot be put back stays.
+    """
+    stack = find_stack(stack_name, region=region)
+    console = output_console(stderr=False)
+    attributes = stack.client("sqs").get_queue_attributes(
+        QueueUrl=stack.output(queue.output), AttributeNames=["ApproximateNumberOfMessages"]
+    )["Attributes"]
+    waiting = min(limit, int(attributes["ApproximateNumberOfMessages"]))
+    if not waiting:
+        console.print(f"No dead letters of {queue} in stack {escape(stack.name)}.")
+        return
+    if not yes:
+        typer.confirm(
+            f"Put back about {waiting} dead letters of {queue} ({stack.name})?", abort=True
+        )
+    done, left = _redrive(stack, queue, waiting)
+    unseen = max(0, waiting - done - len(left))
+    console.print(f"{done} put back, {len(left) + unseen} left.")
+    if unseen:
+        console.print(f"  {unseen} could not be seen just now; say it once more for them.")
+    for letter, why in left:
+        console.print(f"  {letter.message_id}: {escape(printable(why))}")
+    if left or unseen:
+        raise typer.Exit(1)
+
+
+def _redrive(stack: Stack, box: Box, waiting: int) -> tuple[int, list[tuple[Letter, str]]]:
+    done = 0
+    left: dict[str, tuple[Letter, str]] = {}
+    # In small portions: a letter must be dealt with while it is hidden from others. Those that
+    # are left stay hidden until the end, or come once more and end the work.
+    while done + len(left) < waiting:
+        most = min(10, waiting - done - len(left))
+        portion = [each for each in read_letters(stack, box, most) if each.message_id not in left]
+        if not portion:
+            break
+        for letter in portion:
+            try:
+                redrive_letter(stack, letter)
+                discard(stack, letter)
+            except (CannotRedriveError, ClientError, BotoCoreError) as error:
+                left[letter.message_id] = letter, str(error)
+            else:
+                done += 1
+    for letter, _ in left.values():
+        hide(stack, letter, 0)
+    return done, list(left.values())
+
+
+def _read(stack: Stack, box: Box, limit: int) -> list[Letter]:
+    letters: list[Letter] = []
+    try:
+        letters.extend(read_letters(stack, box, limit))
+    finally:
+        for letter in letters:
+            hide(stack, letter, 0)
+    return letters
+
+
+def _table(box: Box, letters: list[Letter]) -> Table:
+    table = Table(title=f"{box}: {len(letters)}", title_justify="left", expand=True)
+    table.add_column("since (UTC)", no_wrap=True)
+    table.add_column("why", style="red", ratio=3)
+    table.add_column("about", ratio=4)
+    for letter in sorted(letters, key=lambda each: each.at):
+        about = "\n".join(f"{key} {value}" for key, value in letter.about.items())
+        table.add_row(
+            f"{letter.at:%Y-%m-%d %H:%M:%S}",
+            escape(printable(letter.why)),
+            escape("\n".join(printable(line) for line in about.split("\n"))),
+        )
+    return table
+
+
+def _as_dict(letter: Letter) -> dict[str, object]:
+    return {
+        "queue": letter.box.value,
+        "message_id": letter.message_id,
+        "at": letter.at.isoformat(),
+        "why": letter.why,
+        "about": dict(letter.about),
+        "body": letter.content if letter.content is not None else letter.body,
+    }

@@ -1,0 +1,117 @@
+"""Who takes part in the demo, and in what."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from fl_notifications.trainings.model import Receiver, TrainingOptions
+from fl_notifications_cli.participants import (
+    Behaviour,
+    Participant,
+    ParticipantServer,
+    always,
+    flaky,
+    rejecting,
+)
+
+SLOW_SECONDS = 2.0
+FAILURES = 2
+REJECTED_ROUND = 1
+HEALTHY = 8
+SURVIVORS = 3
+
+QUORUM = TrainingOptions.model_validate({"failure_policy": "quorum", "min_participants": 5})
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A participant, or the actor of a training.
+
+    Attributes:
+        participant: The HTTP server behind it, with all that it got.
+        remark: How it behaves, for people.
+        down: Whether its server is stopped before anything is sent.
+    """
+
+    participant: Participant
+    remark: str
+    down: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.participant.name
+
+    @property
+    def receiver(self) -> Receiver:
+        """What the FL server knows of it."""
+        return Receiver(
+            uuid=self.participant.uuid, message_endpoint=self.participant.message_endpoint
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """A training with all that are told of it.
+
+    Attributes:
+        title: For people.
+        options: Its failure policy.
+        actor: Who ordered it.
+        roles: The participants.
+    """
+
+    title: str
+    options: TrainingOptions
+    actor: Role
+    roles: Sequence[Role]
+    training_uuid: str = field(default_factory=lambda: str(uuid4()))
+
+    def role(self, name: str) -> Role:
+        """Return the participant of a name."""
+        return next(role for role in self.roles if role.name == name)
+
+    @property
+    def told(self) -> Sequence[Role]:
+        """Participants and actor."""
+        return [*self.roles, self.actor]
+
+
+@contextmanager
+def cast() -> Iterator[tuple[Production, Production]]:
+    """Start the servers of both trainings; each participant has one of its own."""
+    with ExitStack() as servers:
+
+        def role(name: str, remark: str, behaviour: Behaviour | None = None) -> Role:
+            server = servers.enter_context(ParticipantServer())
+            return Role(server.add(behaviour, name=name), remark)
+
+        def down(name: str) -> Role:
+            with ParticipantServer() as server:
+                participant = server.add(name=name)
+            return Role(participant, "nobody listens at its port", down=True)
+
+        quorum = Production(
+            title="With a quorum",
+            options=QUORUM,
+            actor=role("actor", "ordered the training"),
+            roles=[
+                *(role(f"healthy {number + 1}", "accepts") for number in range(HEALTHY)),
+                role("slow", f"takes {SLOW_SECONDS:.0f} s", always(after_seconds=SLOW_SECONDS)),
+                role("flaky", f"503 {FAILURES} times, then accepts", flaky(FAILURES)),
+                role("rejecting", f"400 in round {REJECTED_ROUND}", rejecting(REJECTED_ROUND)),
+                role("late", "joins when round 0 runs"),
+                down("down"),
+            ],
+        )
+        strict = Production(
+            title="Strict",
+            options=TrainingOptions(),
+            actor=role("actor", "ordered the training"),
+            roles=[
+                *(role(f"survivor {number + 1}", "accepts") for number in range(SURVIVORS)),
+                down("down"),
+            ],
+        )
+        yield quorum, strict

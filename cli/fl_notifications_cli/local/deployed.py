@@ -1,0 +1,42 @@
+"""The functions of a running stack, as they are deployed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fl_notifications_cli.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A deployed function.
+
+    Attributes:
+        name: Its logical id in the template.
+        handler: Module and function, dotted.
+        role: The ARN of its role.
+        variables: Its environment.
+    """
+
+    name: str
+    handler: str
+    role: str
+    variables: Mapping[str, str]
+
+
+def deployed_functions(stack: Stack) -> dict[str, Function]:
+    """Return the stack's functions by their logical ids."""
+    resources = stack.client("cloudformation").describe_stack_resources(StackName=stack.name)
+    functions = {}
+    for resource in resources["StackResources"]:
+        if resource["ResourceType"] == "AWS::Lambda::Function":
+            name = resource["LogicalResourceId"]
+            said = stack.client("lambda").get_function_configuration(
+                FunctionName=resource["PhysicalResourceId"]
+            )
+            functions[name] = Function(
+                name=name,
+                handler=said["Handler"],
+                role=said["Role"],
+                variables=said.get("Environment", {}).get("Variables", {}),
+            )
+    return functions

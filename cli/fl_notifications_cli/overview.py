@@ -1,0 +1,389 @@
+"""How a stack is doing right now: what `status` shows.
+
+Each part is asked for by itself: what can't be had is None, and `problems` says why.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fl_notifications.trainings.items import PARTICIPANT_PREFIX, TRAINING_ENTITY
+from fl_notifications.trainings.model import RUNNING_STATES
+from fl_notifications_cli.errors import CommandError
+from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.tracing.log_reader import Bounds, LogReader
+from fl_notifications_cli.tracing.steps import (
+    Step,
+    StepKind,
+    in_order,
+    parse_step,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import ScanInputTypeDef
+
+QUEUES = {
+    "DeliveriesQueueUrl": "deliveries",
+    "DeliveriesDlqUrl": "dead deliveries",
+    "StreamDlqUrl": "dead stream records",
+    "CallbacksDlqUrl": "dead callbacks",
+}
+"""Output -> what lies in that queue. What is dead needs somebody to look at it."""
+
+RECENT = timedelta(minutes=15)
+"""How far back outcomes are counted."""
+
+_OLDER = (timedelta(hours=6), timedelta(days=7))
+_JUST_BEFORE = timedelta(milliseconds=1)  # both ends of a window belong to it
+_LAST_OUTCOMES = 8
+_MOST_TRAININGS = 20
+_MOST_SCAN_PAGES = 20  # of 1 MB each
+_MOST_COUNT_PAGES = 5
+_ALARMS_AT_ONCE = 100
+_AGE_WINDOW = timedelta(minutes=10)
+_LOG_BOUNDS = Bounds(lines=50_000, seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One queue.
+
+    Args:
+        name: What lies in it, in words.
+        waiting: Messages that can be received.
+        in_flight: Messages that are being worked on, or wait for their next attempt.
+        delayed: Messages that were sent with a delay.
+        oldest_seconds: Age of the oldest message, in seconds.
+    """
+
+    name: str
+    waiting: int | None = None
+    in_flight: int | None = None
+    delayed: int | None = None
+    oldest_seconds: float | None = None
+
+    @property
+    def dead(self) -> bool:
+        """Whether messages in it were given up."""
+        return self.name.startswith("dead ")
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmState:
+    """One alarm that rings.
+
+    Args:
+        name: Its name.
+        since: Since when.
+        reason: CloudWatch's words.
+    """
+
+    name: str
+    since: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTraining:
+    """One training that is running.
+
+    Args:
+        training_uuid: Which.
+        state: Its state.
+        round: Its round.
+        participants: How many it has; None if not counted.
+        more: Whether there are more participants than were counted.
+        last_update: When the FL server last touched it, as it wrote it.
+    """
+
+    training_uuid: str
+    state: str
+    round: int | None
+    participants: int | None
+    more: bool
+    last_update: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """The trainings in the table.
+
+    Args:
+        running: Those in flight.
+        states: How many there are in each state.
+        complete: Whether the whole table was looked at.
+    """
+
+    running: tuple[RunningTraining, ...]
+    states: Counter[str]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What was concluded lately.
+
+    Args:
+        last: The last conclusions, the newest first.
+        recent: How many notifications ended how within `RECENT`.
+        complete: Whether all lines of that time were read.
+    """
+
+    last: tuple[Step, ...]
+    recent: Counter[str]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All of it; None is what can't be had.
+
+    Args:
+        at: When it was asked for.
+        queues: One for each of `QUEUES`.
+        alarms: The alarms that ring.
+        alarm_count: How many alarms the stack has.
+        trainings: What the trainings table says.
+        outcomes: What the log says.
+        problems: What can't be had, and why.
+    """
+
+    at: datetime
+    queues: tuple[QueueState, ...]
+    alarms: tuple[AlarmState, ...] | None
+    alarm_count: int | None
+    trainings: Trainings | None
+    outcomes: Outcomes | None
+    problems: tuple[str, ...]
+
+
+def look(stack: Stack, now: datetime) -> Overview:
+    """Ask a stack how it is doing.
+
+    Args:
+        stack: The stack.
+        now: The current time, with an offset.
+    """
+    problems: list[str] = []
+
+    def part[T](name: str, ask: Callable[[], T]) -> T | None:
+        try:
+            return ask()
+        except (ClientError, BotoCoreError, CommandError) as error:
+            problems.append(f"{name}: {_words(error)}")
+            return None
+
+    ages = part("ages of messages", lambda: _ages(stack, now)) or {}
+    queues = tuple(
+        part(name, partial(_queue, stack, output, name, ages)) or QueueState(name)
+        for output, name in QUEUES.items()
+    )
+    alarms = part("alarms", lambda: _alarms(stack))
+    trainings = part("trainings", lambda: _trainings(stack))
+    outcomes = part("outcomes", lambda: _outcomes(stack, now))
+    return Overview(
+        at=now,
+        queues=queues,
+        alarms=alarms and alarms[0],
+        alarm_count=alarms and alarms[1],
+        trainings=trainings,
+        outcomes=outcomes,
+        problems=tuple(problems),
+    )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        said = error.response.get("Error", {})
+        return f"{said.get('Code')}: {said.get('Message')}"
+    return str(error)
+
+
+def _queue_name(stack: Stack, output: str) -> str:
+    return stack.output(output).rsplit("/", 1)[-1]
+
+
+def _queue(stack: Stack, output: str, name: str, ages: dict[str, float]) -> QueueState:
+    attributes = stack.client("sqs").get_queue_attributes(
+        QueueUrl=stack.output(output),
+        AttributeNames=[
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ],
+    )["Attributes"]
+    return QueueState(
+        name,
+        _number(attributes.get("ApproximateNumberOfMessages")),
+        _number(attributes.get("ApproximateNumberOfMessagesNotVisible")),
+        _number(attributes.get("ApproximateNumberOfMessagesDelayed")),
+        ages.get(output),
+    )
+
+
+def _ages(stack: Stack, now: datetime) -> dict[str, float]:
+    """Age of each queue's oldest message, where CloudWatch has it."""
+    numbered = {f"q{number}": output for number, output in enumerate(QUEUES)}
+    answer = stack.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[
+            {
+                "Id": label,
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": "AWS/SQS",
+                        "MetricName": "ApproximateAgeOfOldestMessage",
+                        "Dimensions": [{"Name": "QueueName", "Value": _queue_name(stack, output)}],
+                    },
+                    "Period": 60,
+                    "Stat": "Maximum",
+                },
+            }
+            for label, output in numbered.items()
+        ],
+        StartTime=now - _AGE_WINDOW,
+        EndTime=now,
+        ScanBy="TimestampDescending",
+    )
+    return {
+        numbered[result["Id"]]: result["Values"][0]
+        for result in answer["MetricDataResults"]
+        if result.get("Id") in numbered and result.get("Values")
+    }
+
+
+def _alarms(stack: Stack) -> tuple[tuple[AlarmState, ...], int]:
+    pages = stack.client("cloudformation").get_paginator("list_stack_resources")
+    names = [
+        resource["PhysicalResourceId"]
+        for page in pages.paginate(StackName=stack.name, PaginationConfig={"MaxItems": 1000})
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::CloudWatch::Alarm" and "PhysicalResourceId" in resource
+    ]
+    ringing = []
+    for start in range(0, len(names), _ALARMS_AT_ONCE):
+        answer = stack.client("cloudwatch").describe_alarms(
+            AlarmNames=names[start : start + _ALARMS_AT_ONCE],
+            StateValue="ALARM",
+            MaxRecords=_ALARMS_AT_ONCE,
+        )
+        ringing += [
+            AlarmState(
+                alarm["AlarmName"], alarm.get("StateUpdatedTimestamp"), alarm.get("StateReason", "")
+            )
+            for alarm in answer["MetricAlarms"]
+        ]
+    return tuple(ringing), len(names)
+
+
+def _trainings(stack: Stack) -> Trainings:
+    client, table = stack.client("dynamodb"), stack.output("TrainingsTable")
+    states: Counter[str] = Counter()
+    running: list[RunningTraining] = []
+    complete = True
+    for number, item in _training_items(client, table):
+        if number >= _MOST_SCAN_PAGES:
+            complete = False
+            break
+        state = item.get("state", {}).get("S", "?")
+        states[state] += 1
+        if state not in RUNNING_STATES:
+            continue
+        uuid = item["training_uuid"]["S"]
+        counted, more = (
+            _participants(client, table, uuid) if len(running) < _MOST_TRAININGS else (None, False)
+        )
+        running.append(
+            RunningTraining(
+                uuid,
+                state,
+                _number(item.get("round", {}).get("N")),
+                counted,
+                more,
+                item.get("last_update", {}).get("S"),
+            )
+        )
+    return Trainings(tuple(running), states, complete)
+
+
+def _training_items(client: "DynamoDBClient", table: str) -> Iterator[tuple[int, Any]]:
+    """Every training item, each with the number of the page that it was on."""
+    request: ScanInputTypeDef = {
+        "TableName": table,
+        "FilterExpression": "#e = :training",
+        "ProjectionExpression": "#t, #s, #r, #u",
+        "ExpressionAttributeNames": {
+            "#e": "entity",
+            "#t": "training_uuid",
+            "#s": "state",
+            "#r": "round",
+            "#u": "last_update",
+        },
+        "ExpressionAttributeValues": {":training": {"S": TRAINING_ENTITY}},
+    }
+    for number in range(_MOST_SCAN_PAGES + 1):
+        page = client.scan(**request)
+        for item in page["Items"]:
+            yield number, item
+        if "LastEvaluatedKey" not in page:
+            return
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def _participants(client: "DynamoDBClient", table: str, training: str) -> tuple[int, bool]:
+    """How many participants a training has, and whether there are more than were counted."""
+    pages = client.get_paginator("query").paginate(
+        TableName=table,
+        Select="COUNT",
+        KeyConditionExpression="#t = :training AND begins_with(#e, :participant)",
+        ExpressionAttributeNames={"#t": "training_uuid", "#e": "entity"},
+        ExpressionAttributeValues={
+            ":training": {"S": training},
+            ":participant": {"S": PARTICIPANT_PREFIX},
+        },
+    )
+    counted = 0
+    for number, page in enumerate(pages, 1):
+        counted += page["Count"]
+        if number == _MOST_COUNT_PAGES:
+            return counted, "LastEvaluatedKey" in page
+    return counted, False
+
+
+def _outcomes(stack: Stack, now: datetime) -> Outcomes:
+    reader = LogReader(stack.client("logs"), stack.output("LogGroup"), bounds=_LOG_BOUNDS)
+    recent: Counter[str] = Counter()
+    last: deque[Step] = deque(maxlen=_LAST_OUTCOMES)
+    for step in _concluded(reader, now - RECENT, None):
+        recent[step.outcome or "?"] += 1
+        last.append(step)
+    complete = reader.cut_short is None
+    newest = list(last)
+    # Little happened: look further back, but only until there is enough to show.
+    until = now - RECENT - _JUST_BEFORE
+    for older in _OLDER:
+        if len(newest) >= _LAST_OUTCOMES or not complete:
+            break
+        before: deque[Step] = deque(_concluded(reader, now - older, until), _LAST_OUTCOMES)
+        newest = [*before, *newest][-_LAST_OUTCOMES:]
+        until = now - older - _JUST_BEFORE
+    return Outcomes(tuple(reversed(in_order(newest))), recent, complete)
+
+
+def _concluded(reader: LogReader, since: datetime, until: datetime | None) -> Iterator[Step]:
+    for line in reader.lines('"concluded"', since=since, until=until):
+        step = parse_step(line)
+        if step is not None and step.kind is StepKind.CONCLUDED:
+            yield step
+
+
+def _number(text: Any) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None

@@ -1,0 +1,89 @@
+"""Composition root of DeliverNotification: what its parts are made of, wherever it runs."""
+
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from concurrent.futures import wait as wait_for_futures
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fl_notifications.aws.batches import Sleep
+from fl_notifications.clock import Clock, SystemClock
+from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
+from fl_notifications.deliveries.signing import MasterSecrets
+from fl_notifications.outcomes.bus import OutcomeBus
+from fl_notifications.outcomes.ledger import Ledger
+from fl_notifications.telemetry.journal import Journal
+from functions.deliver_notification.answers import RetryPolicy
+from functions.deliver_notification.deliverer import Deliverer, Poster, Wait
+from functions.deliver_notification.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The clients of AWS that this function needs."""
+
+    dynamodb: "DynamoDBClient"
+    sqs: "SQSClient"
+    events: "EventBridgeClient"
+    secretsmanager: "SecretsManagerClient"
+
+
+def build(  # noqa: PLR0913 - each is something that differs between Lambda, tests and benchmarks
+    settings: Settings,
+    clients: Clients,
+    journal: Journal,
+    poster: Poster,
+    executor: Executor,
+    *,
+    trace_header: Callable[[], str | None] = lambda: None,
+    clock: Clock | None = None,
+    sleep: Sleep = time.sleep,
+    jitter: random.Random | None = None,
+    wait: Wait = wait_for_futures,
+) -> Deliverer:
+    """Build the function's logic.
+
+    Args:
+        settings: the function's settings.
+        clients: the clients of AWS.
+        journal: where the steps are written down.
+        poster: makes a POST.
+        executor: makes attempts side by side.
+        trace_header: gives X-Ray's header for an event; None if nothing is traced.
+        clock: the machine's, if not given.
+        sleep: waits between two tries of a call, in seconds.
+        jitter: spreads retries.
+        wait: waits for the executor's futures.
+    """
+    clock = clock or SystemClock()
+    return Deliverer(
+        dynamodb=clients.dynamodb,
+        trainings_table=settings.trainings_table,
+        ledger_table=settings.ledger_table,
+        ledger=Ledger(clients.dynamodb, settings.ledger_table, sleep=sleep),
+        bus=OutcomeBus(
+            clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
+        ),
+        queue=DeliveryQueue(clients.sqs, settings.deliveries_queue_url, sleep=sleep),
+        dead_letters=DeadLetterQueue(clients.sqs, settings.deliveries_dlq_url),
+        secrets=MasterSecrets(
+            clients.secretsmanager, settings.signing_secret_arn, clock, journal.trouble
+        ),
+        poster=poster,
+        policy=RetryPolicy(settings.max_attempts, settings.retry_backoff_seconds),
+        request_timeout_seconds=settings.request_timeout_seconds,
+        executor=executor,
+        clock=clock,
+        jitter=jitter or random.Random(),  # noqa: S311 - spreads retries; nothing secret
+        journal=journal,
+        wait=wait,
+        sleep=sleep,
+    )

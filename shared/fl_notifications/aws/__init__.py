@@ -1,0 +1,1 @@
+"""How AWS is called: clients, batches and errors."""

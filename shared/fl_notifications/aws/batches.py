@@ -1,0 +1,69 @@
+"""Batch APIs answer 200 and fail in part; what they leave undone is asked for again here."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+type Sleep = Callable[[float], object]
+"""Waits so many seconds, as `time.sleep` does."""
+
+ATTEMPTS: Final = 5
+"""Calls for one batch; the waits between them add up to at most 3 s."""
+
+FIRST_WAIT_SECONDS: Final = 0.2
+"""The longest wait after the first call; after each further one it is twice as long."""
+
+SQS_BATCH: Final = 10
+EVENTS_BATCH: Final = 10
+BATCH_WRITE: Final = 25
+"""How many entries AWS takes in one call."""
+
+
+def until_done[T](pending: T, call: Callable[[T], T], *, sleep: Sleep = time.sleep) -> T:
+    """Call with what is pending until nothing is left, at most `ATTEMPTS` times.
+
+    Args:
+        pending: what the first call is to do; empty means nothing to do.
+        call: does what it is given, and returns what it was not able to do.
+        sleep: how to wait between two calls, in seconds.
+
+    Returns:
+        What was still undone in the end; empty if all was done.
+    """
+    wait = FIRST_WAIT_SECONDS
+    for attempt in range(ATTEMPTS):
+        if not pending:
+            break
+        if attempt:
+            sleep(random.uniform(0, wait))  # noqa: S311 - spreads calls; nothing secret
+            wait *= 2
+        pending = call(pending)
+    return pending
+
+
+def put_items(
+    client: "DynamoDBClient",
+    table_name: str,
+    items: Iterable[Mapping[str, Any]],
+    *,
+    sleep: Sleep = time.sleep,
+) -> list[Any]:
+    """Write at most 25 items into a table, over those with the same keys.
+
+    Returns:
+        The items that were not written, after several tries.
+
+    Raises:
+        botocore.exceptions.ClientError: if the table refuses the call as a whole.
+    """
+
+    def call(puts: list[Any]) -> list[Any]:
+        answer = client.batch_write_item(RequestItems={table_name: puts})
+        return list(answer.get("UnprocessedItems", {}).get(table_name, []))
+
+    left = until_done([{"PutRequest": {"Item": item}} for item in items], call, sleep=sleep)
+    return [put["PutRequest"]["Item"] for put in left]

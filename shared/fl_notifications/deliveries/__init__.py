@@ -1,0 +1,1 @@
+"""Notifications on their way: messages, queues, signatures, the endpoint guard, and the POST."""

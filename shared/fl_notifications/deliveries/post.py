@@ -1,0 +1,527 @@
+"""One POST: guarded, and bounded in time and size.
+
+What is needed of HTTP is small: send one request of known length on a connection of its own, and
+read a status and one header. Written on sockets, every byte sent, read and waited for is accounted
+for here; `docs/decisions.md` says why no HTTP library does that.
+"""
+
+import errno
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address, ip_address
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Final, Literal
+
+from fl_notifications.deliveries.guard import (
+    Address,
+    Endpoint,
+    EndpointGuard,
+    ForbiddenEndpointError,
+    ForbiddenReason,
+)
+
+type UnreachableReason = Literal[
+    "name not resolved",
+    "connection refused",
+    "connection lost",
+    "no route",
+    "network error",
+    "timeout",
+    "tls error",
+    "certificate not valid",
+    "protocol error",
+]
+# Gives all addresses of a host, as text; raises OSError when there are none.
+type Resolver = Callable[[str], Sequence[str]]
+
+MAX_ANSWER_BYTES: Final = 4096  # of the whole answer, interim answers and headers included
+# Addresses of one name that are tried; all of them are judged.
+MAX_CONNECTS: Final = 4
+# Look-ups that may hang at once: the system's resolver can't be told to stop, and gives up by
+# itself only after tens of seconds.
+MAX_LOOKUPS: Final = 128
+# A thread for look-ups ends when there has been none for it for this long.
+IDLE_SECONDS: Final = 60.0
+# Once the answer is known, its body is awaited this long, for the receiver's sake: a connection
+# closed with bytes unread is reset, which many servers log as an error.
+DRAIN_SECONDS: Final = 0.2
+
+_FIXED_HEADERS: Final = (
+    "User-Agent: fl-notifications\r\n"
+    "Accept: */*\r\n"
+    "Accept-Encoding: identity\r\n"
+    "Connection: close\r\n"
+)
+_RESERVED_HEADERS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_STATUS_START: Final = b"HTTP/1."
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+# A value that goes on in the next line (obsolete folding) is none.
+_RETRY_AFTER: Final = re.compile(
+    rb"\nretry-after:[ \t]*([!-~](?:[ -~]{0,62}[!-~])?)[ \t]*\r?\n(?![ \t])", re.IGNORECASE
+)
+_CONTENT_LENGTH: Final = re.compile(
+    rb"\ncontent-length:[ \t]*([0-9]{1,4})[ \t]*\r?\n", re.IGNORECASE
+)
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+_SWITCHING_PROTOCOLS: Final = 101
+_OK: Final = 200
+_NO_BODY: Final = frozenset({204, 304})
+
+_REASONS: Final[tuple[tuple[type[OSError], UnreachableReason], ...]] = (
+    (ssl.SSLCertVerificationError, "certificate not valid"),
+    (ssl.SSLError, "tls error"),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionError, "connection lost"),
+)
+_REASONS_BY_ERRNO: Final[Mapping[int, UnreachableReason]] = {
+    errno.ENOTCONN: "connection lost",
+    errno.EHOSTUNREACH: "no route",
+    errno.ENETUNREACH: "no route",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Responded:
+    """The receiver answered.
+
+    Attributes:
+        status: From 200 to 999, as sent.
+        retry_after: The Retry-After header as sent: at most 64 printable ASCII characters, else
+            None.
+    """
+
+    status: int
+    retry_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """There was no answer; another attempt may have one.
+
+    Attributes:
+        reason: Why, in words of ours.
+    """
+
+    reason: UnreachableReason
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """Nothing was sent, and no attempt ever will be: the endpoint is invalid or not allowed.
+
+    Attributes:
+        reason: Why, in words of ours.
+    """
+
+    reason: ForbiddenReason
+
+
+type Answer = Responded | Unreachable | Forbidden
+
+
+class _UnreachableError(Exception):
+    def __init__(self, reason: UnreachableReason) -> None:
+        super().__init__(reason)
+        self.reason: UnreachableReason = reason
+
+
+class _Deadline:
+    """When an attempt must be over."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, seconds: float) -> None:
+        self._at = monotonic() + seconds
+
+    def left(self) -> float:
+        """Give the seconds that are left: more than none.
+
+        Raises:
+            TimeoutError: None are left.
+        """
+        left = self._at - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class _LookupThreads:
+    """Threads that can be left behind, since a look-up can't be told to stop.
+
+    A task never waits for another: it gets a thread that is idle, or a new one. They are daemons,
+    so that one that hangs doesn't keep the process from ending.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads = 0
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def start(self, task: Callable[[], None]) -> bool:
+        """Start a task, unless `limit` are under way or the system has no more threads."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            elif self._threads == self._limit:
+                return False
+            else:
+                try:
+                    threading.Thread(target=self._work, name="name look-up", daemon=True).start()
+                except RuntimeError:
+                    return False
+                self._threads += 1
+        self._tasks.put(task)
+        return True
+
+    def _work(self) -> None:
+        while True:
+            try:
+                task = self._tasks.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._idle:  # else a task is just about to come for this thread
+                        self._idle -= 1
+                        self._threads -= 1
+                        return
+            else:
+                task()
+                with self._lock:
+                    self._idle += 1
+
+
+class _AnswerReader:
+    """Reads an answer as it comes in, and no more of it than `MAX_ANSWER_BYTES`.
+
+    Attributes:
+        status: Of the final answer, as soon as its status line is there.
+        complete: Whether nothing more is needed, or will come, to know the answer.
+        drained: Whether its body is all read, or as much of it as ever will be.
+    """
+
+    __slots__ = ("_at", "_body_end", "_data", "_garbled", "complete", "drained", "status")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._at = 0  # of the status line awaited; once it is there, of its end
+        self._garbled = False
+        self._body_end: int | None = None
+        self.status: int | None = None
+        self.complete = False
+        self.drained = False
+
+    @property
+    def room(self) -> int:
+        """How many bytes may still be read."""
+        return MAX_ANSWER_BYTES - len(self._data)
+
+    @property
+    def retry_after(self) -> str | None:
+        """The Retry-After header, if it is among the headers read."""
+        end = _HEAD_END.search(self._data, self._at)
+        found = _RETRY_AFTER.search(self._data[self._at : end.end() if end else None])
+        return found[1].decode("ascii") if found else None
+
+    @property
+    def failure(self) -> UnreachableReason:
+        """Why there is no status, when no more will be read."""
+        nothing_new = self._at == len(self._data) and not self._garbled
+        return "connection lost" if nothing_new else "protocol error"
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received; no bytes mean that the connection has ended."""
+        self._data += data
+        if self.status is None:
+            self._read_status()
+        if self.status is not None and not self.complete:
+            self._read_head(self.status)
+        if self.complete:
+            self.drained = (
+                len(self._data) >= self._body_end
+                if self._body_end is not None
+                else self._data.endswith(_LAST_CHUNK)
+            )
+        if self._garbled or not data or not self.room:
+            self.complete = self.drained = True
+
+    def _read_status(self) -> None:
+        """Find the final status line; interim answers before it are skipped."""
+        while line := _STATUS_LINE.match(self._data, self._at):
+            status = int(line[1])
+            if status >= _OK:
+                self.status = status
+                self._at = line.end() - 1  # its line feed: the line before the headers ends there
+                return
+            end = _HEAD_END.search(self._data, line.end() - 1)
+            self._garbled = status == _SWITCHING_PROTOCOLS  # nobody asked for that
+            if end is None or self._garbled:
+                return
+            self._at = end.end()
+        start = self._data[self._at : self._at + len(_STATUS_START)]
+        self._garbled = not _STATUS_START.startswith(start) or b"\n" in self._data[self._at :]
+
+    def _read_head(self, status: int) -> None:
+        end = _HEAD_END.search(self._data, self._at)
+        if end is None:
+            return
+        self.complete = True
+        length = _CONTENT_LENGTH.search(self._data, self._at, end.end())
+        if status in _NO_BODY:
+            self._body_end = end.end()
+        elif length:
+            self._body_end = end.end() + int(length[1])
+
+
+class Poster:
+    """Makes POSTs. Safe to use from several threads at once.
+
+    Each attempt has a connection of its own, so that none can fail because a kept one had gone
+    stale, and every connection has passed the guard.
+
+    Args:
+        guard: Judges every endpoint.
+        timeout_seconds: Bounds one attempt as a whole: look-up, connect, TLS, send, answer.
+        resolve: Looks a name up; may block, and is called in a thread that is left behind at the
+            deadline. The system's resolver unless given.
+        tls: The context of https connections; one that verifies, with the system's authorities,
+            unless given.
+
+    Example:
+        >>> poster = Poster(EndpointGuard(), timeout_seconds=10)
+        >>> poster.post("http://127.0.0.1/", {"Content-Type": "application/json"}, b"{}")
+        Forbidden(reason='plain http not allowed')
+    """
+
+    def __init__(
+        self,
+        guard: EndpointGuard,
+        *,
+        timeout_seconds: float,
+        resolve: Resolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._timeout_seconds = timeout_seconds
+        self._resolve = resolve or system_resolve
+        self._tls = tls
+        self._lookups = _LookupThreads(MAX_LOOKUPS)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Make one attempt.
+
+        Args:
+            url: As the participant gave it.
+            headers: Content-Type and whatever else describes the body. Host, Content-Length and
+                what steers the connection are set here.
+            body: Sent as it is.
+
+        Returns:
+            How it ended, whatever receiver, network or URL do.
+
+        Raises:
+            ValueError: A header is not one that may be given.
+        """
+        deadline = _Deadline(self._timeout_seconds)
+        fields = _header_fields(headers)
+        try:
+            endpoint = self._guard.read(url)
+            addresses = self._addresses(endpoint, deadline)
+            self._guard.check(endpoint, addresses)
+            request = _request(endpoint, fields, body)
+            with _connect(addresses, endpoint.port, deadline) as connection:
+                if not endpoint.tls:
+                    return _exchange(connection, request, deadline)
+                with self._secure(connection, endpoint, deadline) as secured:
+                    return _exchange(secured, request, deadline)
+        except ForbiddenEndpointError as error:
+            return Forbidden(error.reason)
+        except _UnreachableError as error:
+            return Unreachable(error.reason)
+        except OSError as error:
+            return Unreachable(_reason(error))
+
+    def _addresses(self, endpoint: Endpoint, deadline: _Deadline) -> Sequence[Address]:
+        """Give all addresses of an endpoint, from one look-up."""
+        if endpoint.address is not None:
+            return (endpoint.address,)
+        found: SimpleQueue[Sequence[Address]] = SimpleQueue()
+
+        def look_up() -> None:
+            addresses: Sequence[Address] = ()
+            try:
+                addresses = [ip_address(text) for text in self._resolve(endpoint.host)]
+            except (OSError, ValueError):
+                pass  # not found, or found what is no address: none to connect to
+            finally:
+                found.put(addresses)
+
+        if not self._lookups.start(look_up):
+            raise _UnreachableError("name not resolved")
+        try:
+            addresses = found.get(timeout=deadline.left())
+        except Empty:
+            raise _UnreachableError("timeout") from None
+        if not addresses:
+            raise _UnreachableError("name not resolved")
+        return addresses
+
+    def _secure(
+        self, connection: socket.socket, endpoint: Endpoint, deadline: _Deadline
+    ) -> ssl.SSLSocket:
+        context = self._tls or _default_tls()
+        # As bytes the name is taken as it is; text would go through IDNA first.
+        name = endpoint.host.encode("ascii")
+        connection.settimeout(deadline.left())
+        # The handshake is asked for, because wrap_socket leaves it out without a word when the
+        # connection has just been lost.
+        secured = context.wrap_socket(
+            connection, server_hostname=name, do_handshake_on_connect=False
+        )
+        try:
+            secured.do_handshake()
+        except BaseException:
+            secured.close()
+            raise
+        return secured
+
+
+def system_resolve(host: str) -> Sequence[str]:
+    """Look a name up with the system's resolver.
+
+    Args:
+        host: ASCII only.
+
+    Returns:
+        All its addresses, in the order in which they should be tried.
+
+    Raises:
+        OSError: There are none.
+    """
+    # As bytes: text would go through IDNA first, which also takes a while to import.
+    found = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for _, _, _, _, sockaddr in found]
+
+
+@cache
+def _default_tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _header_fields(headers: Mapping[str, str]) -> str:
+    for name, value in headers.items():
+        if name.lower() in _RESERVED_HEADERS or not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"not a header that may be given: {name!r}")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"not the value of a header: {name!r}")
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+def _request(endpoint: Endpoint, fields: str, body: bytes) -> bytes:
+    head = (
+        f"POST {endpoint.target} HTTP/1.1\r\n"
+        f"Host: {endpoint.authority}\r\n"
+        f"{_FIXED_HEADERS}{fields}"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> socket.socket:
+    """Connect to one of the addresses: these and no others, by number.
+
+    Each gets its share of the time, so that one that swallows everything leaves some to the next.
+    """
+    candidates = list(dict.fromkeys(addresses))[:MAX_CONNECTS]
+    failure: OSError | None = None
+    for position, address in enumerate(candidates):
+        try:
+            return _connect_one(address, port, deadline.left() / (len(candidates) - position))
+        except OSError as error:
+            # An address of a family that this machine has no way to explains the least.
+            if failure is None or _reason(failure) == "no route":
+                failure = error
+    raise failure or TimeoutError
+
+
+def _connect_one(address: Address, port: int, seconds: float) -> socket.socket:
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(seconds)
+        connection.connect((str(address), port))
+        # The request is one write; its last segment is not to wait for an acknowledgement.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _exchange(connection: socket.socket, request: bytes, deadline: _Deadline) -> Answer:
+    """Send the request and read the answer; a status line is enough for one."""
+    answer = _AnswerReader()
+    try:
+        with suppress(ConnectionError):  # who answers and closes without reading all has answered
+            _send(connection, request, deadline)
+        while not answer.complete:
+            connection.settimeout(deadline.left())
+            answer.feed(connection.recv(answer.room))
+    except OSError as error:
+        if answer.status is None:
+            return Unreachable(_reason(error))
+    if answer.status is None:
+        return Unreachable(answer.failure)
+    _drain(connection, answer, deadline)
+    return Responded(answer.status, answer.retry_after)
+
+
+def _send(connection: socket.socket, request: bytes, deadline: _Deadline) -> None:
+    # Not sendall: a TLS socket's may begin its timeout anew with each part it sends.
+    rest = memoryview(request)
+    while rest:
+        connection.settimeout(deadline.left())
+        rest = rest[connection.send(rest) :]
+
+
+def _drain(connection: socket.socket, answer: _AnswerReader, deadline: _Deadline) -> None:
+    try:
+        patience = _Deadline(min(DRAIN_SECONDS, deadline.left()))
+        while not answer.drained:
+            connection.settimeout(patience.left())
+            answer.feed(connection.recv(answer.room))
+    except OSError:
+        pass  # the answer stands
+
+
+def _reason(error: OSError) -> UnreachableReason:
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    return _REASONS_BY_ERRNO.get(error.errno or 0, "network error")

@@ -1,0 +1,250 @@
+"""The queues: deliveries on their way, and dead letters."""
+
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from fl_notifications.aws.batches import SQS_BATCH, Sleep, until_done
+from fl_notifications.aws.clients import CLIENT_CONFIG, CONNECTIONS
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.settings import SettingsError
+from fl_notifications.text import printable
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+QUEUE_VARIABLE = "DELIVERIES_QUEUE_URL"
+
+WINDOW = CONNECTIONS
+"""Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
+
+
+class NotEnqueuedError(Exception):
+    """The queue did not accept all messages, after several tries."""
+
+
+class NotChangedError(Exception):
+    """The queue did not change the visibility of all messages, after several tries."""
+
+
+class DeliveryQueue:
+    """The FIFO queue of deliveries."""
+
+    def __init__(
+        self,
+        client: "SQSClient",
+        queue_url: str,
+        *,
+        executor: Executor | None = None,
+        window: int = WINDOW,
+        trace_header: Callable[[], str | None] = lambda: None,
+        sleep: Sleep = time.sleep,
+    ) -> None:
+        """Use a queue.
+
+        Args:
+            client: boto3's client; it must be usable from the executor's threads.
+            queue_url: of the FIFO queue.
+            executor: sends batches side by side; without one they are sent one by one.
+            window: how many batches may be on their way at once.
+            trace_header: gives X-Ray's header for a message; None if nothing is traced.
+            sleep: waits between two tries of a call, in seconds.
+        """
+        self._client = client
+        self._queue_url = queue_url
+        self._executor = executor
+        self._window = window
+        self._trace_header = trace_header
+        self._sleep = sleep
+
+    def send(
+        self,
+        deliveries: Iterable[Delivery],
+        on_accepted: Callable[[Sequence[Delivery]], None] = lambda _deliveries: None,
+    ) -> int:
+        """Enqueue deliveries; returns when the queue has accepted all of them.
+
+        They are taken from the iterable as they are sent, so that any number of them takes no more
+        memory than one window.
+
+        Args:
+            deliveries: no two of them for the same receiver, as batches go side by side.
+            on_accepted: told of those that the queue has accepted, some at a time, in the caller's
+                thread.
+
+        Returns:
+            How many were accepted.
+
+        Raises:
+            NotEnqueuedError: if one was not accepted after several tries; some later ones may
+                have been. Sending all again is safe: the queue and the ledger know the ids.
+        """
+        accepted = 0
+        on_the_way: deque[Future[tuple[Delivery, ...]]] = deque()
+        batches = itertools.batched(deliveries, SQS_BATCH, strict=False)
+        try:
+            for batch in batches:
+                on_the_way.append(self._start(batch))
+                if len(on_the_way) >= self._window or self._executor is None:
+                    accepted += _settle(on_the_way, on_accepted)
+            while on_the_way:
+                accepted += _settle(on_the_way, on_accepted)
+        finally:
+            for future in on_the_way:
+                future.cancel()
+            for future in on_the_way:
+                # Not until the last one has ended may the caller try again: order.
+                if not future.cancelled():
+                    future.exception()
+        return accepted
+
+    def change_visibility(self, messages: Iterable[tuple[str, int]]) -> None:
+        """Say when messages that were received come back.
+
+        Args:
+            messages: receipt handles, and seconds from now; 0 means at once.
+
+        Raises:
+            NotChangedError: if the queue did not do so for all, after several tries.
+            ClientError: if the queue refuses the call as a whole.
+        """
+        gone: list[str] = []
+
+        def call(
+            entries: "list[ChangeMessageVisibilityBatchRequestEntryTypeDef]",
+        ) -> "list[ChangeMessageVisibilityBatchRequestEntryTypeDef]":
+            answer = self._client.change_message_visibility_batch(
+                QueueUrl=self._queue_url, Entries=entries
+            )
+            failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
+            # A stale receipt stays so: that message is already visible, or was received again.
+            gone.extend(entry["Code"] for entry in failed.values() if entry["SenderFault"])
+            return [
+                entry
+                for entry in entries
+                if entry["Id"] in failed and not failed[entry["Id"]]["SenderFault"]
+            ]
+
+        for batch in itertools.batched(messages, SQS_BATCH, strict=False):
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+                for number, (receipt, seconds) in enumerate(batch)
+            ]
+            gone.extend("NotDone" for _ in until_done(entries, call, sleep=self._sleep))
+        if gone:
+            raise NotChangedError(f"{len(gone)} messages: {', '.join(sorted(set(gone)))}")
+
+    def _start(self, batch: tuple[Delivery, ...]) -> Future[tuple[Delivery, ...]]:
+        if self._executor is not None:
+            return self._executor.submit(self._send_batch, batch)
+        done: Future[tuple[Delivery, ...]] = Future()
+        done.set_result(self._send_batch(batch))
+        return done
+
+    def _send_batch(self, batch: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+        refused: list[str] = []
+
+        def call(
+            entries: "list[SendMessageBatchRequestEntryTypeDef]",
+        ) -> "list[SendMessageBatchRequestEntryTypeDef]":
+            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
+            refused[:] = [f"{entry['Code']}" for entry in failed.values()]
+            return [entry for entry in entries if entry["Id"] in failed]
+
+        entries = [self._entry(number, delivery) for number, delivery in enumerate(batch)]
+        if until_done(entries, call, sleep=self._sleep):
+            codes = ", ".join(sorted(set(refused)))
+            raise NotEnqueuedError(
+                f"the queue refused {len(refused)} of {len(batch)} messages: {codes}"
+            )
+        return batch
+
+    def _entry(self, number: int, delivery: Delivery) -> "SendMessageBatchRequestEntryTypeDef":
+        entry: SendMessageBatchRequestEntryTypeDef = {
+            "Id": str(number),
+            "MessageBody": delivery.message,
+            "MessageGroupId": delivery.group,
+            "MessageDeduplicationId": delivery.notification_id,
+        }
+        if (header := self._trace_header()) is not None:
+            entry["MessageSystemAttributes"] = {
+                "AWSTraceHeader": {"DataType": "String", "StringValue": header}
+            }
+        return entry
+
+
+def _settle(
+    on_the_way: deque[Future[tuple[Delivery, ...]]],
+    on_accepted: Callable[[Sequence[Delivery]], None],
+) -> int:
+    batch = on_the_way.popleft().result()
+    on_accepted(batch)
+    return len(batch)
+
+
+class DeadLetterQueue:
+    """A queue for what cannot be processed, with the reason why."""
+
+    def __init__(self, client: "SQSClient", queue_url: str) -> None:
+        """Use a queue; it may be FIFO."""
+        self._client = client
+        self._queue_url = queue_url
+
+    def put(
+        self,
+        body: str,
+        *,
+        reason: str,
+        group: str | None = None,
+        deduplication_id: str | None = None,
+    ) -> None:
+        """Put a message there.
+
+        Args:
+            body: the message, as it can be redriven.
+            reason: why it could not be processed; becomes the message attribute `reason`.
+            group: message group, for a FIFO queue.
+            deduplication_id: for a FIFO queue.
+
+        Raises:
+            ClientError: if the queue does not take it.
+        """
+        fifo: dict[str, Any] = {}
+        if group is not None and deduplication_id is not None:
+            fifo = {"MessageGroupId": group, "MessageDeduplicationId": deduplication_id}
+        self._client.send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=body,
+            MessageAttributes={
+                "reason": {"DataType": "String", "StringValue": printable(reason) or "-"}
+            },
+            **fifo,
+        )
+
+
+@cache
+def queue_from_environment() -> DeliveryQueue:
+    """The queue whose URL is in the environment, with boto3's own credentials and region.
+
+    Raises:
+        SettingsError: if the environment variable is missing.
+    """
+    queue_url = os.environ.get(QUEUE_VARIABLE)
+    if not queue_url:
+        raise SettingsError(
+            f"set {QUEUE_VARIABLE} to the stack's output DeliveriesQueueUrl, "
+            "or pass queue=DeliveryQueue(client, queue_url)"
+        )
+    return DeliveryQueue(boto3.client("sqs", config=CLIENT_CONFIG), queue_url)

@@ -1,0 +1,113 @@
+"""Signatures by the Standard Webhooks specification, with a secret of its own for each receiver.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from botocore.exceptions import BotoCoreError, ClientError
+from standardwebhooks import Webhook
+
+from fl_notifications.clock import Clock
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+REFRESH_SECONDS: Final = 60
+"""How long a changed master secret may stay unnoticed."""
+
+
+def receiver_secret(master_secret: str, receiver_uuid: str) -> str:
+    """A receiver's secret, `whsec_<base64>`, derived from the master secret.
+
+    HMAC-SHA256 with the master secret as key and the receiver's uuid as message, in lower case and
+    with hyphens however it was spelt: no receiver can derive another one's, and none has to be
+    stored.
+    """
+    message = str(UUID(receiver_uuid)).encode()
+    digest = hmac.digest(master_secret.encode(), message, hashlib.sha256)
+    return f"whsec_{base64.b64encode(digest).decode()}"
+
+
+def signature_headers(
+    secrets: Sequence[str], notification_id: str, at: datetime, payload: str
+) -> dict[str, str]:
+    """The three headers of a signed webhook.
+
+    Args:
+        secrets: the receiver's secrets, the current one first; each of them signs.
+        notification_id: becomes `webhook-id`.
+        at: the time of this attempt, in UTC.
+        payload: the body, exactly as it is sent.
+    """
+    signatures = (Webhook(secret).sign(notification_id, at, payload) for secret in secrets)
+    return {
+        "webhook-id": notification_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+class MasterSecrets:
+    """The master secrets: the current one and, while there is one, the previous one.
+
+    Read when first asked for, then again after `REFRESH_SECONDS`. If that fails, the known ones
+    are used on: receivers accept them as long as the previous version exists.
+    """
+
+    def __init__(
+        self,
+        client: "SecretsManagerClient",
+        secret_arn: str,
+        clock: Clock,
+        on_trouble: Callable[[str, Exception], object],
+    ) -> None:
+        """Use a secret of Secrets Manager.
+
+        Args:
+            client: boto3's client.
+            secret_arn: of the secret.
+            clock: tells when to read it again.
+            on_trouble: told in a few words, and with the error, if it could not be read again.
+        """
+        self._client = client
+        self._secret_arn = secret_arn
+        self._clock = clock
+        self._on_trouble = on_trouble
+        self._secrets: tuple[str, ...] = ()
+        self._read_at = 0.0
+
+    def get(self) -> tuple[str, ...]:
+        """The current master secret, then the previous one if there is one.
+
+        Raises:
+            ClientError: if none could be read yet.
+        """
+        now = self._clock.monotonic()
+        if not self._secrets or now - self._read_at >= REFRESH_SECONDS:
+            try:
+                self._secrets = self._read()
+            except (ClientError, BotoCoreError) as error:
+                if not self._secrets:
+                    raise
+                self._on_trouble("the signing secret could not be read again", error)
+            self._read_at = now
+        return self._secrets
+
+    def _read(self) -> tuple[str, ...]:
+        current = self._client.get_secret_value(SecretId=self._secret_arn)["SecretString"]
+        try:
+            previous = self._client.get_secret_value(
+                SecretId=self._secret_arn, VersionStage="AWSPREVIOUS"
+            )["SecretString"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            return (current,)
+        return (current, previous)

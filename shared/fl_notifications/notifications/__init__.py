@@ -1,0 +1,1 @@
+"""What a change calls for: types, bodies and notifications."""

@@ -1,0 +1,339 @@
+"""The notifications of a training: what is said to whom, and what follows the answer.
+
+The names, the JSON on the wire and the receivers are those of fl-demonstrator's package
+`notification`. A notification is made from a training and says nothing of queues; `send` hands it
+to the queue, one message per receiver.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+from uuid import uuid4
+
+from fl_notifications.deliveries.delivery import (
+    Delivery,
+    DeliveryReceiver,
+    notification_id,
+    start_id,
+)
+from fl_notifications.deliveries.guard import MAX_URL_LENGTH
+from fl_notifications.deliveries.queue import DeliveryQueue, queue_from_environment
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.notifications.bodies import (
+    Body,
+    ClientRemovedBody,
+    ErrorData,
+    ModelBody,
+    RoundBody,
+    SwagRoundBody,
+    TrainingErrorBody,
+)
+from fl_notifications.trainings.model import (
+    Participant,
+    Receiver,
+    Training,
+    Uuid,
+    same_uuid,
+)
+
+CALLBACK_SUCCESS = "training_notification_callback_success"
+CALLBACK_FAILURE = "training_notification_callback_failure"
+
+
+@dataclass(frozen=True)
+class Notification[TBody: Body]:
+    """Something to be said to some receivers.
+
+    Attributes:
+        receivers: who is told. May be read lazily, then only once.
+        body: what is said; `body_for` may change it for a receiver.
+    """
+
+    type: ClassVar[NotificationType]
+
+    receivers: Iterable[Receiver]
+    body: TBody
+
+    @property
+    def callback_success(self) -> str | None:
+        """Name of the callback that follows an accepted notification; None: no callback."""
+        return None
+
+    @property
+    def callback_error(self) -> str | None:
+        """Name of the callback that follows a rejected or failed one; None: no callback."""
+        return None
+
+    @property
+    def round(self) -> int | None:
+        """The round that is announced, if one is."""
+        return None
+
+    def body_for(self, receiver: Receiver) -> TBody:
+        """What this receiver is told."""
+        del receiver
+        return self.body
+
+    def serialize(self, receiver: Receiver | None = None) -> dict[str, Any]:
+        """The JSON object on the wire, for all receivers or for one of them."""
+        body = self.body if receiver is None else self.body_for(receiver)
+        return {"notification_type": self.type.value, "body": body.serialize()}
+
+    def send(
+        self,
+        callback_success: str | None = None,
+        callback_error: str | None = None,
+        *,
+        queue: DeliveryQueue | None = None,
+    ) -> int:
+        """Enqueue the notification for all its receivers, from any program.
+
+        Each call is a notification of its own: calling twice tells the receivers twice.
+
+        Args:
+            callback_success: name of the callback to follow instead of the class's own.
+            callback_error: likewise.
+            queue: where to; without one, the queue whose URL is in the environment variable
+                `DELIVERIES_QUEUE_URL` (the stack's output `DeliveriesQueueUrl`).
+
+        Returns:
+            How many messages the queue has accepted.
+
+        Raises:
+            SettingsError: without a queue and without the environment variable.
+            NotEnqueuedError: if the queue did not accept all messages.
+        """
+        return (queue or queue_from_environment()).send(
+            self.deliveries(
+                source=f"send-{uuid4()}",
+                created_at=datetime.now(UTC),
+                callback_success=callback_success,
+                callback_error=callback_error,
+            )
+        )
+
+    def deliveries(
+        self,
+        *,
+        source: str,
+        created_at: datetime,
+        callback_success: str | None = None,
+        callback_error: str | None = None,
+    ) -> Iterator[Delivery]:
+        """One message per receiver, made as they are asked for.
+
+        Args:
+            source: what the notification comes from, say a stream record; the same source, type
+                and receiver always give the same notification id.
+            created_at: when the state changed.
+            callback_success: name of the callback to follow instead of the class's own.
+            callback_error: likewise.
+        """
+        kind, training, round_number = self.type, self._training(), self.round
+        success = callback_success or self.callback_success
+        error = callback_error or self.callback_error
+        for receiver in self.receivers:
+            yield Delivery(
+                notification_id=self._id_for(receiver, source),
+                notification_type=kind,
+                training_uuid=training,
+                receiver=DeliveryReceiver(
+                    uuid=receiver.uuid,
+                    # A longer one is refused by the guard in any case; cut, it is so too, and ten
+                    # of them fit into one SendMessageBatch.
+                    message_endpoint=receiver.message_endpoint[: MAX_URL_LENGTH + 1],
+                ),
+                round=round_number,
+                content=self.serialize(receiver),
+                callback_success=success,
+                callback_error=error,
+                created_at=created_at,
+            )
+
+    def _training(self) -> str | None:
+        return None
+
+    def _id_for(self, receiver: Receiver, source: str) -> str:
+        return notification_id(self._training(), source, self.type, receiver.uuid)
+
+
+@dataclass(frozen=True)
+class TrainingNotification[TBody: Body](Notification[TBody]):
+    """A notification about a training."""
+
+    training_uuid: Uuid
+
+    def serialize(self, receiver: Receiver | None = None) -> dict[str, Any]:
+        """The JSON object on the wire, which names the training."""
+        return {**super().serialize(receiver), "training_uuid": self.training_uuid}
+
+    def _training(self) -> str | None:
+        return self.training_uuid
+
+
+class TrainingStartNotification(TrainingNotification[ModelBody]):
+    """The training starts, or, for who joins later, has started."""
+
+    type = NotificationType.TRAINING_START
+
+    @classmethod
+    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
+        """Tell the participants that the training starts."""
+        return cls(
+            receivers=participants,
+            body=ModelBody(global_model_uuid=training.model_uuid),
+            training_uuid=training.training_uuid,
+        )
+
+    def _id_for(self, receiver: Receiver, source: str) -> str:
+        # Both the start and the joining of a participant announce it: it is told once for each
+        # joining. A program that sends one of its own means it, so its source counts.
+        if source.startswith("send-"):
+            return super()._id_for(receiver, source)
+        joined_at = receiver.joined_at if isinstance(receiver, Participant) else None
+        return start_id(self.training_uuid, receiver.uuid, joined_at)
+
+
+class TrainingRoundStartNotification(TrainingNotification[RoundBody]):
+    """A training round starts.
+
+    A participant with a model of its own trains that one instead of the training's.
+    """
+
+    type = NotificationType.UPDATE_ROUND_START
+
+    @property
+    def callback_success(self) -> str | None:
+        """The callback that logs the acceptance."""
+        return CALLBACK_SUCCESS
+
+    @property
+    def callback_error(self) -> str | None:
+        """The callback that does what the failure policy says."""
+        return CALLBACK_FAILURE
+
+    @property
+    def round(self) -> int | None:
+        """The round that starts."""
+        return self.body.round
+
+    def body_for(self, receiver: Receiver) -> RoundBody:
+        """The body with the participant's own model, if it has one."""
+        if isinstance(receiver, Participant) and receiver.model_uuid is not None:
+            return self.body.model_copy(update={"global_model_uuid": receiver.model_uuid})
+        return self.body
+
+    @classmethod
+    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
+        """Tell the participants that the training's current round starts."""
+        return cls(
+            receivers=participants,
+            body=cls._body(training),
+            training_uuid=training.training_uuid,
+        )
+
+    @classmethod
+    def _body(cls, training: Training) -> RoundBody:
+        return RoundBody(round=training.round, global_model_uuid=training.model_uuid)
+
+
+class TrainingSWAGRoundStartNotification(TrainingRoundStartNotification):
+    """A SWAG round starts."""
+
+    type = NotificationType.SWAG_ROUND_START
+
+    def body_for(self, receiver: Receiver) -> RoundBody:
+        """All train the same model in a SWAG round."""
+        del receiver
+        return self.body
+
+    @classmethod
+    def _body(cls, training: Training) -> RoundBody:
+        same = RoundBody(round=training.round, global_model_uuid=training.model_uuid)
+        return SwagRoundBody(**same.model_dump(), data=same)
+
+
+class TrainingModelTestNotification(TrainingRoundStartNotification):
+    """The participants are to test the global model."""
+
+    type = NotificationType.MODEL_TEST_ROUND
+
+    def body_for(self, receiver: Receiver) -> RoundBody:
+        """All test the global model."""
+        del receiver
+        return self.body
+
+
+class TrainingFinishedNotification(TrainingNotification[ModelBody]):
+    """The training is completed."""
+
+    type = NotificationType.TRAINING_FINISHED
+
+    @classmethod
+    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
+        """Tell the participants and the actor, each once."""
+        return cls(
+            receivers=_and_actor(participants, training.actor),
+            body=ModelBody(global_model_uuid=training.model_uuid),
+            training_uuid=training.training_uuid,
+        )
+
+
+class TrainingErrorNotification(TrainingNotification[TrainingErrorBody]):
+    """The training ended with an error."""
+
+    type = NotificationType.TRAINING_ERROR
+
+    @classmethod
+    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
+        """Tell the participants and the actor, each once."""
+        reason = training.error_reason or "the server ended the training with an error"
+        return cls(
+            receivers=_and_actor(participants, training.actor),
+            body=TrainingErrorBody(data=ErrorData(reason=reason, round=training.round)),
+            training_uuid=training.training_uuid,
+        )
+
+
+class ClientRemovedNotification(TrainingNotification[ClientRemovedBody]):
+    """The receiver is no longer a participant of the training."""
+
+    type = NotificationType.CLIENT_REMOVED
+
+    @classmethod
+    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
+        """Tell those who were removed."""
+        return cls(
+            receivers=participants, body=ClientRemovedBody(), training_uuid=training.training_uuid
+        )
+
+
+type AnyTrainingNotification = (
+    TrainingStartNotification
+    | TrainingRoundStartNotification
+    | TrainingFinishedNotification
+    | TrainingErrorNotification
+    | ClientRemovedNotification
+)
+
+_CLASSES: tuple[type[AnyTrainingNotification], ...] = (
+    TrainingStartNotification,
+    TrainingRoundStartNotification,
+    TrainingSWAGRoundStartNotification,
+    TrainingModelTestNotification,
+    TrainingFinishedNotification,
+    TrainingErrorNotification,
+    ClientRemovedNotification,
+)
+NOTIFICATION_CLASSES = {cls.type: cls for cls in _CLASSES}
+"""The class of each type."""
+
+
+def _and_actor(participants: Iterable[Receiver], actor: Receiver) -> Iterator[Receiver]:
+    actor_told = False
+    for participant in participants:
+        actor_told = actor_told or same_uuid(participant.uuid, actor.uuid)
+        yield participant
+    if not actor_told:
+        yield actor

@@ -1,0 +1,1 @@
+"""How deliveries end: the outcome, the ledger, and the event bus."""

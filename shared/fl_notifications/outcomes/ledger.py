@@ -1,0 +1,114 @@
+"""The ledger: how often each notification was attempted, and how it ended.
+
+It catches repeats after the queue's own five minutes, and survives whatever crashes.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fl_notifications.aws.batches import Sleep, put_items
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.outcomes.outcome import OutcomeKind
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+RETENTION = timedelta(days=30)
+"""How long an entry is kept: twice the 14 days that a message can wait in a queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What is known of a notification.
+
+    Attributes:
+        attempts: POSTs made so far.
+        outcome: how it ended; None if it has not.
+        status_code: of the last answer, if there was one.
+        reason: of the last attempt that was not accepted.
+        at: when this was so.
+    """
+
+    attempts: int
+    outcome: OutcomeKind | None
+    status_code: int | None
+    reason: str | None
+    at: datetime
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> "LedgerEntry | None":
+        """Parse an item of the ledger; None if it is not about a delivery."""
+        if "attempts" not in item:
+            return None
+        outcome = item.get("outcome", {}).get("S")
+        status_code = item.get("status_code", {}).get("N")
+        return cls(
+            attempts=int(item["attempts"]["N"]),
+            outcome=None if outcome is None else OutcomeKind(outcome),
+            status_code=None if status_code is None else int(status_code),
+            reason=item.get("reason", {}).get("S"),
+            at=datetime.fromisoformat(item["at"]["S"]),
+        )
+
+    def to_item(self, delivery: Delivery) -> dict[str, Any]:
+        """The item of the ledger for a delivery."""
+        item: dict[str, Any] = {
+            **ledger_key(delivery.notification_id),
+            "notification_type": {"S": delivery.notification_type.value},
+            "receiver_uuid": {"S": delivery.receiver.uuid},
+            "attempts": {"N": str(self.attempts)},
+            "at": {"S": self.at.isoformat()},
+            "expires_at": {"N": str(expiry(self.at))},
+        }
+        optional = {
+            "training_uuid": {"S": delivery.training_uuid},
+            "outcome": {"S": self.outcome and self.outcome.value},
+            "status_code": {"N": None if self.status_code is None else str(self.status_code)},
+            "reason": {"S": self.reason},
+        }
+        item |= {key: value for key, value in optional.items() if None not in value.values()}
+        return item
+
+
+def expiry(at: datetime) -> int:
+    """When an entry written at this time may go, in seconds since 1970."""
+    return int((at + RETENTION).timestamp())
+
+
+def ledger_key(notification_id: str) -> dict[str, Any]:
+    """The key of a notification's item."""
+    return {"notification_id": {"S": notification_id}}
+
+
+class Ledger:
+    """The ledger's table."""
+
+    def __init__(
+        self, client: "DynamoDBClient", table_name: str, *, sleep: Sleep = time.sleep
+    ) -> None:
+        """Use a table.
+
+        Args:
+            client: boto3's client.
+            table_name: name or ARN.
+            sleep: waits between two tries of a call, in seconds.
+        """
+        self._sleep = sleep
+        self._client = client
+        self._table_name = table_name
+
+    def record(self, entries: Sequence[tuple[Delivery, LedgerEntry]]) -> set[str]:
+        """Write entries, at most 25 of them, over what was known before.
+
+        Returns:
+            The notification ids of those that were not written, after several tries.
+
+        Raises:
+            ClientError: if the table refuses the call as a whole.
+        """
+        items = (entry.to_item(delivery) for delivery, entry in entries)
+        left = put_items(self._client, self._table_name, items, sleep=self._sleep)
+        return {item["notification_id"]["S"] for item in left}

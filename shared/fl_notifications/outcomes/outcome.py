@@ -1,0 +1,115 @@
+"""Outcomes: how the delivery of a notification to a receiver ended."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.trainings.model import Uuid
+
+SOURCE = "fl.notifications"
+"""The source of all outcome events."""
+
+
+class OutcomeKind(StrEnum):
+    """The four ways in which a delivery can end; a dead-letter queue is the fifth."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+    @property
+    def detail_type(self) -> str:
+        """The detail-type of its event."""
+        return f"Notification {self.value.capitalize()}"
+
+
+_KINDS = {kind.detail_type: kind for kind in OutcomeKind}
+
+
+class Outcome(BaseModel):
+    """The detail of an outcome event.
+
+    Attributes:
+        callback: name of the callback that is to follow, if any.
+        attempts: how many POSTs were made.
+        status_code: of the last answer, if there was one.
+        reason: why it was not accepted, in words of ours.
+        created_at: when the state changed.
+        finished_at: when the delivery ended.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    notification_id: str
+    notification_type: NotificationType
+    training_uuid: Uuid | None
+    receiver_uuid: Uuid
+    round: int | None
+    callback: str | None
+    attempts: Annotated[int, Field(ge=0)]
+    status_code: int | None
+    reason: str | None
+    created_at: datetime
+    finished_at: datetime
+
+
+class _Envelope(BaseModel):
+    """The part of EventBridge's envelope that matters here."""
+
+    detail_type: Annotated[
+        Literal[
+            "Notification Accepted",
+            "Notification Rejected",
+            "Notification Failed",
+            "Notification Superseded",
+        ],
+        Field(alias="detail-type"),
+    ]
+    detail: Outcome
+
+
+def outcome_of(
+    delivery: Delivery,
+    kind: OutcomeKind,
+    *,
+    attempts: int,
+    status_code: int | None,
+    reason: str | None,
+    finished_at: datetime,
+) -> Outcome:
+    """How a delivery ended, with the callback that its notification names for such an end."""
+    callback = {
+        OutcomeKind.ACCEPTED: delivery.callback_success,
+        OutcomeKind.REJECTED: delivery.callback_error,
+        OutcomeKind.FAILED: delivery.callback_error,
+        OutcomeKind.SUPERSEDED: None,
+    }[kind]
+    return Outcome(
+        notification_id=delivery.notification_id,
+        notification_type=delivery.notification_type,
+        training_uuid=delivery.training_uuid,
+        receiver_uuid=delivery.receiver.uuid,
+        round=delivery.round,
+        callback=callback,
+        attempts=attempts,
+        status_code=status_code,
+        reason=reason,
+        created_at=delivery.created_at,
+        finished_at=finished_at,
+    )
+
+
+def parse_outcome_event(event: Mapping[str, Any]) -> tuple[OutcomeKind, Outcome]:
+    """Parse an outcome event as a callback gets it from the bus.
+
+    Raises:
+        ValidationError: names the field that is missing or wrong.
+    """
+    envelope = _Envelope.model_validate(event)
+    return _KINDS[envelope.detail_type], envelope.detail

@@ -1,0 +1,1 @@
+"""For participants: verifying what arrives."""

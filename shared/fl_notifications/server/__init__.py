@@ -1,0 +1,1 @@
+"""For FL servers: the write side of the trainings table, and sending."""

@@ -1,0 +1,218 @@
+"""What happens to notifications, as log lines, metrics and traces: one vocabulary everywhere.
+
+Each step of each notification is one line with the same keys; ids, counts and words of ours only,
+never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
+from fl_notifications.telemetry.logger import StepLogger
+from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.telemetry.tracing import Traces
+from fl_notifications.text import printable
+from fl_notifications.trainings.items import UnreadableItemError
+
+REMEMBERED: Final = 10_000
+"""Notifications of one invocation that are known to be built, so that memory stays bounded."""
+
+
+_NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
+
+
+class Journal:
+    """Writes the steps down."""
+
+    def __init__(self, logger: StepLogger, tally: Tally, traces: Traces | None = None) -> None:
+        """Write to a logger, a tally and, if there are any, traces."""
+        self._logger = logger
+        self._tally = tally
+        self._traces = traces or Traces({})
+        self._built: set[str] = set()
+
+    @contextmanager
+    def building(self, training_uuid: str, kind: NotificationType) -> Iterator[None]:
+        """Trace how the notifications of one type are built and enqueued, in the block."""
+        with self._traces.span("build", training_uuid=training_uuid, notification_type=kind.value):
+            yield
+
+    def together(self) -> AbstractContextManager[None]:
+        """Write the steps of the block at once when it ends: cheaper, if there are several."""
+        return self._logger.together()
+
+    def built(self, delivery: Delivery, at: datetime) -> None:
+        """The queue has accepted a notification.
+
+        It also accepts one that it has already, and drops it: both a participant's joining and the
+        training's start build its `TRAINING_START`, often in one batch. That is told once.
+        """
+        if delivery.notification_id in self._built:
+            self.repeated(delivery)
+            return
+        if len(self._built) < REMEMBERED:
+            self._built.add(delivery.notification_id)
+        self._step("built", delivery, queued_ms=_milliseconds(at - delivery.created_at))
+        self._tally.count("Built", delivery.notification_type.value)
+
+    def attempted(
+        self,
+        delivery: Delivery,
+        *,
+        attempt: int,
+        status_code: int | None,
+        reason: str | None,
+        latency_ms: float,
+    ) -> None:
+        """A POST was made, or tried."""
+        kind = delivery.notification_type.value
+        self._step(
+            "attempted",
+            delivery,
+            attempt=attempt,
+            status_code=status_code,
+            reason=reason,
+            latency_ms=round(latency_ms, 1),
+        )
+        self._tally.count("Attempts", kind)
+        self._tally.observe("DeliveryLatency", kind, latency_ms)
+        self._traces.add(
+            "attempt",
+            latency_ms / 1000,
+            training_uuid=delivery.training_uuid,
+            notification_type=kind,
+            receiver_uuid=delivery.receiver.uuid,
+            attempt=attempt,
+            status_code=status_code,
+        )
+
+    def held_back(self, delivery: Delivery, reason: str) -> None:
+        """A notification was given back to the queue without an attempt."""
+        self._step("held back", delivery, reason=reason)
+        self._tally.count("HeldBack", delivery.notification_type.value)
+
+    def repeated(self, delivery: Delivery) -> None:
+        """A notification that was built or concluded came once more, and is not sent again."""
+        self._logger.debug("repeat suppressed", extra=_ids(delivery, delivery.receiver.uuid))
+        self._tally.count("RepeatsSuppressed", delivery.notification_type.value)
+
+    def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
+        """A delivery has ended."""
+        took = _milliseconds(outcome.finished_at - outcome.created_at)
+        self._ended(
+            "concluded",
+            kind,
+            outcome,
+            outcome.reason,
+            attempt=outcome.attempts,
+            queued_ms=took,
+        )
+        notification_type = outcome.notification_type.value
+        self._tally.count(kind.value.capitalize(), notification_type)
+        self._tally.observe("TimeToOutcome", notification_type, took)
+        if kind is not OutcomeKind.SUPERSEDED:
+            # An average of these is the share; so no alarm needs arithmetic.
+            percent = 100.0 if kind in _NOT_ACCEPTED else 0.0
+            self._tally.observe("FailedShare", notification_type, percent, MetricUnit.Percent)
+
+    def called_back(self, outcome: Outcome, kind: OutcomeKind, done: str) -> None:
+        """A callback has done what it has to."""
+        self._ended("called back", kind, outcome, done)
+        self._traces.add(
+            "call back",
+            0.0,
+            training_uuid=outcome.training_uuid,
+            notification_type=outcome.notification_type.value,
+            receiver_uuid=outcome.receiver_uuid,
+            outcome=kind.value,
+        )
+
+    def unreadable(self, error: UnreadableItemError) -> None:
+        """An item of the table is not what the contract says."""
+        self._logger.error(
+            "unreadable item",
+            extra={
+                "item": printable(error.item),
+                "field": printable(error.field),
+                "reason": printable(error.reason),
+            },
+        )
+        self._tally.count("UnreadableItems", None)
+
+    def unfinished(self, training_uuid: str, sequence_number: str, reason: str) -> None:
+        """A fan-out takes longer than one invocation has."""
+        self._logger.warning(
+            "a fan-out is not finished; its record will come again",
+            extra={
+                "training_uuid": printable(training_uuid),
+                "sequence_number": printable(sequence_number),
+                "reason": printable(reason),
+            },
+        )
+
+    def trouble(self, message: str, error: BaseException | None = None, **ids: object) -> None:
+        """Something unexpected happened that was dealt with."""
+        told = {k: printable(v) if isinstance(v, str) else v for k, v in ids.items()}
+        self._logger.error(message, exc_info=error, extra=told)
+
+    def flush(self) -> None:
+        """Write the metrics that have come together; an invocation ends."""
+        self._built.clear()
+        self._tally.flush()
+
+    def _step(
+        self,
+        step: str,
+        delivery: Delivery,
+        *,
+        reason: str | None = None,
+        **values: str | float | None,
+    ) -> None:
+        told = {"reason": reason and printable(reason)}
+        self._logger.step(
+            logging.INFO,
+            step,
+            {**_ids(delivery, delivery.receiver.uuid), **values, **told},
+        )
+
+    def _ended(
+        self,
+        step: str,
+        kind: OutcomeKind,
+        outcome: Outcome,
+        reason: str | None,
+        **values: str | float | None,
+    ) -> None:
+        """What follows an answer; worth a warning if it was not accepted."""
+        self._logger.step(
+            logging.WARNING if kind in _NOT_ACCEPTED else logging.INFO,
+            step,
+            {
+                **_ids(outcome, outcome.receiver_uuid),
+                "outcome": kind.value,
+                "status_code": outcome.status_code,
+                "reason": reason and printable(reason),
+                **values,
+            },
+        )
+
+
+def _ids(of: Delivery | Outcome, receiver_uuid: str) -> dict[str, Any]:
+    return {
+        "training_uuid": of.training_uuid,
+        "notification_id": of.notification_id,
+        "notification_type": of.notification_type.value,
+        "receiver_uuid": receiver_uuid,
+        "round": of.round,
+    }
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)

@@ -1,0 +1,1 @@
+"""Trainings and their participants: the models, and the table that holds them."""

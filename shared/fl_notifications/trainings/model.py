@@ -1,0 +1,220 @@
+"""Trainings and participants as the trainings table holds them, parsed into frozen models."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from fl_notifications.trainings.items import (
+    PARTICIPANT_PREFIX,
+    Item,
+    UnreadableItemError,
+    item_name,
+    listed,
+    plain,
+)
+from fl_notifications.validation import first_error
+
+# UUID() also reads spaces, signs and digits of other scripts, which the queue takes in no group id.
+_SPELLINGS = re.compile(r"(?:urn:uuid:)?\{?[0-9A-Fa-f-]+\}?")
+# As nearly all are spelt; to make UUID() read it takes twenty times as long.
+_USUAL = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def _check_uuid(value: str) -> str:
+    if _USUAL.fullmatch(value):
+        return value
+    try:
+        UUID(value)
+    except ValueError:
+        readable = False
+    else:
+        readable = _SPELLINGS.fullmatch(value) is not None
+    if not readable:
+        raise ValueError("must be a UUID")
+    return value
+
+
+Uuid = Annotated[str, Field(max_length=45), AfterValidator(_check_uuid)]
+"""A UUID as somebody wrote it: it may be part of a key, so its spelling is kept."""
+
+
+def same_uuid(one: str, other: str) -> bool:
+    """Whether two spellings mean the same UUID."""
+    return UUID(one) == UUID(other)
+
+
+class TrainingState(StrEnum):
+    """The states of a training, named as in fl-demonstrator."""
+
+    INITIAL = "INITIAL"
+    ONGOING = "ONGOING"
+    SWAG_ROUND = "SWAG_ROUND"
+    MODEL_TEST = "MODEL_TEST"
+    COMPLETED = "COMPLETED"
+    ERROR = "ERROR"
+
+
+RUNNING_STATES = frozenset(
+    {TrainingState.ONGOING, TrainingState.SWAG_ROUND, TrainingState.MODEL_TEST}
+)
+FINAL_STATES = frozenset({TrainingState.COMPLETED, TrainingState.ERROR})
+
+
+class FailurePolicy(StrEnum):
+    """What one participant that cannot be reached means for its training."""
+
+    STRICT = "strict"
+    QUORUM = "quorum"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Receiver(_Model):
+    """Somebody who can be notified.
+
+    The endpoint is any string here: whether it is a usable URL is for the delivery to find out.
+    """
+
+    uuid: Uuid
+    message_endpoint: str
+
+
+class Participant(Receiver):
+    """A receiver that takes part in a training.
+
+    Attributes:
+        joined_at: when it joined, ISO 8601, as the write side set it; part of an id, so kept as is.
+        model_uuid: the model that it trains in the next round, if not the training's.
+    """
+
+    joined_at: Annotated[str, Field(max_length=64)] | None = None
+    model_uuid: Uuid | None = None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse an item of the table, or an image of its stream.
+
+        Raises:
+            UnreadableItemError: if it is not a participant by the contract.
+        """
+        name = item_name(item)
+        entity = plain(item, "entity", name)
+        if not isinstance(entity, str) or not entity.startswith(PARTICIPANT_PREFIX):
+            raise UnreadableItemError(name, "entity", f"must be {PARTICIPANT_PREFIX}<uuid>")
+        _check_key(item, name)
+        values = {
+            "uuid": entity.removeprefix(PARTICIPANT_PREFIX),
+            **listed(item, name, ("message_endpoint", "joined_at", "model_uuid")),
+        }
+        return _validate(cls, values, name, {"uuid": "entity"})
+
+
+class TrainingOptions(_Model):
+    """The training's failure policy.
+
+    Attributes:
+        failure_policy: `strict` ends the training with the first unreachable participant, `quorum`
+            removes that participant instead.
+        min_participants: how many have to be left after a removal.
+        required_participants: those whose removal ends the training in any case.
+    """
+
+    failure_policy: Annotated[FailurePolicy, Field(strict=False)] = FailurePolicy.STRICT
+    min_participants: Annotated[int, Field(ge=0)] = 1
+    required_participants: Annotated[frozenset[Uuid], Field(strict=False)] = frozenset()
+
+    def requires(self, participant_uuid: str) -> bool:
+        """Whether the training cannot go on without this participant."""
+        return any(same_uuid(participant_uuid, uuid) for uuid in self.required_participants)
+
+
+class Progress(_Model):
+    """Where a training is, whatever else its item says.
+
+    Attributes:
+        round: the current round, counted from 0.
+        last_update: when the server last changed it, ISO 8601.
+    """
+
+    state: Annotated[TrainingState, Field(strict=False)]
+    round: Annotated[int, Field(ge=0)]
+    last_update: Annotated[str, Field(max_length=64)] | None = None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse an item of the table, or an image of its stream.
+
+        Raises:
+            UnreadableItemError: if one of these attributes is missing or wrong.
+        """
+        name = item_name(item)
+        return _validate(cls, listed(item, name, tuple(cls.model_fields)), name, {})
+
+
+class Training(Progress):
+    """A training, without its participants.
+
+    Attributes:
+        actor: who ordered the training.
+        error: set together with the state `ERROR` by the failure callback.
+    """
+
+    training_uuid: Uuid
+    model_uuid: Uuid
+    actor: Receiver
+    options: TrainingOptions = TrainingOptions()
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def error_reason(self) -> str | None:
+        """Why it became `ERROR`, if whoever set that said so; at most 1,000 characters."""
+        reason = (self.error or {}).get("reason")
+        return reason[:1000] if isinstance(reason, str) else None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse an item of the table, or an image of its stream.
+
+        Raises:
+            UnreadableItemError: if it is not a training by the contract.
+        """
+        name = item_name(item)
+        values = listed(item, name, tuple(cls.model_fields))
+        if not isinstance(values.get("error", {}), dict):
+            # Others may keep a note of their own there: no reason not to tell people of the error.
+            del values["error"]
+        return _validate(cls, values, name, {})
+
+
+def later(moment: str | None, than: str | None) -> bool:
+    """Whether an ISO 8601 time is later than another; false if either is missing or unreadable."""
+    if moment is None or than is None:
+        return False
+    try:
+        return datetime.fromisoformat(moment) > datetime.fromisoformat(than)
+    except (ValueError, TypeError):  # TypeError: only one of them has a time zone
+        return False
+
+
+def _validate[M: _Model](
+    model: type[M], values: Mapping[str, Any], name: str, renamed: Mapping[str, str]
+) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        field, why = first_error(error)
+        raise UnreadableItemError(name, renamed.get(field, field), why) from None
+
+
+def _check_key(item: Item, name: str) -> None:
+    try:
+        _check_uuid(item["training_uuid"]["S"])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise UnreadableItemError(name, "training_uuid", "must be a UUID") from None
