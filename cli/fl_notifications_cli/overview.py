@@ -275,12 +275,12 @@ def _ages(stack: Stack, now: datetime) -> dict[str, float]:
 
 
 def _alarms(stack: Stack) -> tuple[tuple[AlarmState, ...], int]:
-    pages = stack.client("cloudformation").get_paginator("list_stack_resources")
+    # They belong to the nested stack.
+    nested = _resources(stack, stack.name, "AWS::CloudFormation::Stack")
     names = [
-        resource["PhysicalResourceId"]
-        for page in pages.paginate(StackName=stack.name, PaginationConfig={"MaxItems": 1000})
-        for resource in page["StackResourceSummaries"]
-        if resource["ResourceType"] == "AWS::CloudWatch::Alarm" and "PhysicalResourceId" in resource
+        alarm
+        for name in (stack.name, *nested)
+        for alarm in _resources(stack, name, "AWS::CloudWatch::Alarm")
     ]
     ringing = []
     for start in range(0, len(names), _ALARMS_AT_ONCE):
@@ -296,6 +296,17 @@ def _alarms(stack: Stack) -> tuple[tuple[AlarmState, ...], int]:
             for alarm in answer["MetricAlarms"]
         ]
     return tuple(ringing), len(names)
+
+
+def _resources(stack: Stack, name: str, kind: str) -> list[str]:
+    """Physical ids of a stack's resources of one type."""
+    pages = stack.client("cloudformation").get_paginator("list_stack_resources")
+    return [
+        resource["PhysicalResourceId"]
+        for page in pages.paginate(StackName=name, PaginationConfig={"MaxItems": 1000})
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == kind and "PhysicalResourceId" in resource
+    ]
 
 
 def _trainings(stack: Stack) -> Trainings:

@@ -7,7 +7,7 @@ are read a little later than the change was made, and who came or went in betwee
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fl_notifications.deliveries.delivery import notification_id, start_id
+from fl_notifications.deliveries import delivery as library
 from fl_notifications.notification_type import NotificationType
 from tests.aws.dynamodb import Write
 from tests.aws.expressions import Item
@@ -30,6 +30,21 @@ ANNOUNCED = {
     T.SWAG_ROUND_START: "SWAG_ROUND",
     T.MODEL_TEST_ROUND: "MODEL_TEST",
 }
+
+
+def notification_id(training: str, source: str, kind: NotificationType, receiver: str) -> str:
+    return library.notification_id(kind, receiver, training_uuid=training, run=None, source=source)
+
+
+def start_id(training: str, receiver: str, joined_at: str | None) -> str:
+    return library.notification_id(
+        T.TRAINING_START,
+        receiver,
+        training_uuid=training,
+        run=None,
+        source="",
+        joined_at=joined_at,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,18 @@ from hmac import digest
 from itertools import pairwise
 from typing import Any
 
-from fl_notifications.deliveries.delivery import notification_id, start_id
 from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
 from tests.aws.dynamodb import Write
 from tests.aws.expressions import Item
-from tests.simulation.expectations import ANNOUNCED, FINAL, Expected, T, expectations
+from tests.simulation.expectations import (
+    ANNOUNCED,
+    FINAL,
+    Expected,
+    T,
+    expectations,
+    notification_id,
+    start_id,
+)
 from tests.simulation.history import (
     PARTICIPANT,
     TRAINING,

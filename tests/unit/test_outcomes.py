@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.outcome import (
@@ -60,6 +61,8 @@ def test_the_detail_of_an_accepted_notification() -> None:
         "reason": None,
         "created_at": "2026-03-01T12:00:00Z",
         "finished_at": "2026-03-01T12:00:02Z",
+        "joined_at": None,
+        "run": None,
     }
 
 
@@ -74,6 +77,8 @@ def test_what_is_not_known_is_null_and_not_absent() -> None:
         "callback",
         "status_code",
         "reason",
+        "joined_at",
+        "run",
     ]
 
 
@@ -103,7 +108,15 @@ def test_more_in_an_event_than_is_known_does_no_harm() -> None:
     assert parse_outcome_event(event(ACCEPTED, extra=1)) == (ACCEPTED, outcome(ACCEPTED))
 
 
-@pytest.mark.parametrize("field", sorted(Outcome.model_fields))
+def test_an_outcome_of_a_delivery_that_knows_no_membership_knows_none() -> None:
+    message = json.loads(delivery().message)
+    del message["joined_at"]
+    detail = json.loads(outcome(FAILED, Delivery.model_validate(message)).message)
+    assert "joined_at" not in detail
+    assert not Outcome.model_validate(detail).knows_membership
+
+
+@pytest.mark.parametrize("field", sorted(set(Outcome.model_fields) - {"joined_at", "run"}))
 def test_a_missing_field_is_named(field: str) -> None:
     told = event(REJECTED)
     del told["detail"][field]

@@ -162,6 +162,17 @@ def test_the_alarms_of_this_stack_that_ring_are_named() -> None:
     assert request["AlarmNames"] == ["fl-Dead", "fl-Old"]
 
 
+def test_the_alarms_of_the_nested_stack_are_found() -> None:
+    nested = {"ResourceType": "AWS::CloudFormation::Stack", "PhysicalResourceId": "nested"}
+
+    def pages(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if request["StackName"] == "nested":
+            return alarms("fl-Dead", "fl-Old")
+        return [{"StackResourceSummaries": [nested]}]
+
+    assert "none of 2 ringing" in shown(FakeAws(list_stack_resources=pages))
+
+
 def test_running_trainings_are_shown_with_their_participants() -> None:
     aws = FakeAws(
         scan={

@@ -1,15 +1,14 @@
 """A delivery: one notification on its way to one receiver; the message on the queue."""
 
 import json
-from datetime import datetime
 from hashlib import sha1
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from fl_notifications.notification_type import NotificationType
-from fl_notifications.trainings.model import TrainingState, Uuid
+from fl_notifications.trainings.model import TrainingState, Uuid, canonical
 
 _NAMESPACE = UUID("5c1e7a5c-1f4a-5d0e-9b61-6c1a2f0d7b3e")
 """Ours; a random one, fixed once: ids must be the same for as long as the ledger lives."""
@@ -25,7 +24,8 @@ ANNOUNCED_STATE = {
 class DeliveryReceiver(BaseModel):
     """Who is told, and where."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A newer version may know more keys: they are no reason for a dead letter.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     uuid: Uuid
     message_endpoint: str
@@ -38,9 +38,15 @@ class Delivery(BaseModel):
         notification_id: the same for every attempt and every repeat of the same state change.
         content: the JSON object to be POSTed.
         created_at: when the state changed.
+        joined_at: the receiver's membership that it was built for; None is that of a participant
+            without `joined_at`. A message of an older version has no such key, see
+            `knows_membership`.
+        run: the sequence number of the change that began the training's run; None if unknown.
+        started_at: the training's, as of the change.
+        own: whether a program of the user's own has sent it: the table then decides nothing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     notification_id: Annotated[str, Field(min_length=1, max_length=128)]
     notification_type: NotificationType
@@ -50,12 +56,22 @@ class Delivery(BaseModel):
     content: dict[str, Any]
     callback_success: str | None
     callback_error: str | None
-    created_at: datetime
+    created_at: AwareDatetime
+    joined_at: str | None = None
+    run: str | None = None
+    started_at: str | None = None
+    own: bool = False
+
+    @property
+    def knows_membership(self) -> bool:
+        """Whether it says whose membership it concerns; otherwise whoever takes part now."""
+        return "joined_at" in self.model_fields_set
 
     @property
     def group(self) -> str:
         """The queue's message group: what is to stay in order."""
-        return f"{self.training_uuid or '-'}:{self.receiver.uuid}"
+        training = "-" if self.training_uuid is None else canonical(self.training_uuid)
+        return f"{training}:{canonical(self.receiver.uuid)}"
 
     @property
     def message(self) -> str:
@@ -63,7 +79,7 @@ class Delivery(BaseModel):
 
         In ASCII, as SQS does not take all characters that an endpoint or a reason may have.
         """
-        return self.model_dump_json(ensure_ascii=True)
+        return self.model_dump_json(ensure_ascii=True, exclude_unset=True)
 
     @property
     def payload(self) -> str:
@@ -72,16 +88,35 @@ class Delivery(BaseModel):
 
 
 def notification_id(
-    training_uuid: str | None, source: str, kind: NotificationType, receiver_uuid: str
+    kind: NotificationType,
+    receiver_uuid: str,
+    *,
+    training_uuid: str | None,
+    run: str | None,
+    source: str,
+    joined_at: str | None = None,
 ) -> str:
-    """The id of what one state change (`source`) says to one receiver."""
-    return _id("change", training_uuid or "", source, kind.value, receiver_uuid)
+    """Deterministic id of a notification: the same arguments always give the same id.
 
+    Uuids count in one spelling, however they are written.
 
-def start_id(training_uuid: str, receiver_uuid: str, joined_at: str | None) -> str:
-    """The id of `TRAINING_START`, which a participant is told once each time it joins."""
-    kind = NotificationType.TRAINING_START.value
-    return _id("start", training_uuid, joined_at or "", kind, receiver_uuid)
+    Args:
+        kind: the type of notification.
+        receiver_uuid: who is told.
+        training_uuid: of the training, if it is about one.
+        run: of the training: the sequence number of the change that began it.
+        source: the change that it comes from: the sequence number of its record. That of
+            `TRAINING_START` in a fan-out is the run, so that a membership without `joined_at` is
+            told once by the fan-outs of a run.
+        joined_at: of the receiver's membership. `TRAINING_START` is told once in a run to each
+            membership that has one, whatever the source; round types count it as well.
+    """
+    training = "" if training_uuid is None else canonical(training_uuid)
+    parts = ["notification", training, run or "", kind.value, canonical(receiver_uuid)]
+    if kind is NotificationType.TRAINING_START and joined_at is not None:
+        return _id(*parts, "", joined_at)
+    told_once = joined_at if kind in ANNOUNCED_STATE else None
+    return _id(*parts, source, told_once or "")
 
 
 def _id(*parts: str) -> str:

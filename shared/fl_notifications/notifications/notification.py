@@ -15,7 +15,6 @@ from fl_notifications.deliveries.delivery import (
     Delivery,
     DeliveryReceiver,
     notification_id,
-    start_id,
 )
 from fl_notifications.deliveries.guard import MAX_URL_LENGTH
 from fl_notifications.deliveries.queue import DeliveryQueue, queue_from_environment
@@ -106,18 +105,22 @@ class Notification[TBody: Body]:
         """
         return (queue or queue_from_environment()).send(
             self.deliveries(
-                source=f"send-{uuid4()}",
+                source=str(uuid4()),
                 created_at=datetime.now(UTC),
+                own=True,
                 callback_success=callback_success,
                 callback_error=callback_error,
             )
         )
 
-    def deliveries(
+    def deliveries(  # noqa: PLR0913 - each is a field of the delivery
         self,
         *,
         source: str,
         created_at: datetime,
+        run: str | None = None,
+        started_at: str | None = None,
+        own: bool = False,
         callback_success: str | None = None,
         callback_error: str | None = None,
     ) -> Iterator[Delivery]:
@@ -126,7 +129,10 @@ class Notification[TBody: Body]:
         Args:
             source: what the notification comes from, say a stream record; the same source, type
                 and receiver always give the same notification id.
-            created_at: when the state changed.
+            created_at: when the state changed, with its time zone.
+            run: of the training, see `Delivery`.
+            started_at: the training's, as of the change.
+            own: whether a program of the user's own sends it, instead of the service.
             callback_success: name of the callback to follow instead of the class's own.
             callback_error: likewise.
         """
@@ -134,8 +140,16 @@ class Notification[TBody: Body]:
         success = callback_success or self.callback_success
         error = callback_error or self.callback_error
         for receiver in self.receivers:
+            joined_at = receiver.joined_at if isinstance(receiver, Participant) else None
             yield Delivery(
-                notification_id=self._id_for(receiver, source),
+                notification_id=notification_id(
+                    kind,
+                    receiver.uuid,
+                    training_uuid=training,
+                    run=run,
+                    source=source,
+                    joined_at=None if own else joined_at,
+                ),
                 notification_type=kind,
                 training_uuid=training,
                 receiver=DeliveryReceiver(
@@ -149,13 +163,14 @@ class Notification[TBody: Body]:
                 callback_success=success,
                 callback_error=error,
                 created_at=created_at,
+                joined_at=joined_at,
+                run=run,
+                started_at=started_at,
+                own=own,
             )
 
     def _training(self) -> str | None:
         return None
-
-    def _id_for(self, receiver: Receiver, source: str) -> str:
-        return notification_id(self._training(), source, self.type, receiver.uuid)
 
 
 @dataclass(frozen=True)
@@ -185,14 +200,6 @@ class TrainingStartNotification(TrainingNotification[ModelBody]):
             body=ModelBody(global_model_uuid=training.model_uuid),
             training_uuid=training.training_uuid,
         )
-
-    def _id_for(self, receiver: Receiver, source: str) -> str:
-        # Both the start and the joining of a participant announce it: it is told once for each
-        # joining. A program that sends one of its own means it, so its source counts.
-        if source.startswith("send-"):
-            return super()._id_for(receiver, source)
-        joined_at = receiver.joined_at if isinstance(receiver, Participant) else None
-        return start_id(self.training_uuid, receiver.uuid, joined_at)
 
 
 class TrainingRoundStartNotification(TrainingNotification[RoundBody]):

@@ -71,7 +71,7 @@ class OutcomeBus:
             "EventBusName": self._bus_name,
             "Source": SOURCE,
             "DetailType": kind.detail_type,
-            "Detail": outcome.model_dump_json(),
+            "Detail": outcome.message,
             "Time": outcome.finished_at,
         }
         if (header := self._trace_header()) is not None:

@@ -65,6 +65,7 @@ class LedgerEntry:
         }
         optional = {
             "training_uuid": {"S": delivery.training_uuid},
+            "started_at": {"S": delivery.started_at},  # the failure policy asks for it
             "outcome": {"S": self.outcome and self.outcome.value},
             "status_code": {"N": None if self.status_code is None else str(self.status_code)},
             "reason": {"S": self.reason},

@@ -42,6 +42,8 @@ class Outcome(BaseModel):
         reason: why it was not accepted, in words of ours.
         created_at: when the state changed.
         finished_at: when the delivery ended.
+        joined_at: the membership of the receiver that it concerns; see `knows_membership`.
+        run: the training's run that it concerns; None if unknown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +59,18 @@ class Outcome(BaseModel):
     reason: str | None
     created_at: datetime
     finished_at: datetime
+    joined_at: str | None = None
+    run: str | None = None
+
+    @property
+    def knows_membership(self) -> bool:
+        """Whether it says whose membership it concerns; otherwise whoever takes part now."""
+        return "joined_at" in self.model_fields_set
+
+    @property
+    def message(self) -> str:
+        """The detail of the event; without `joined_at` if the delivery had no such key."""
+        return self.model_dump_json(exclude_unset=True)
 
 
 class _Envelope(BaseModel):
@@ -90,6 +104,7 @@ def outcome_of(
         OutcomeKind.FAILED: delivery.callback_error,
         OutcomeKind.SUPERSEDED: None,
     }[kind]
+    membership = {"joined_at": delivery.joined_at} if delivery.knows_membership else {}
     return Outcome(
         notification_id=delivery.notification_id,
         notification_type=delivery.notification_type,
@@ -102,6 +117,8 @@ def outcome_of(
         reason=reason,
         created_at=delivery.created_at,
         finished_at=finished_at,
+        run=delivery.run,
+        **membership,
     )
 
 

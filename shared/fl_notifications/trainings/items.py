@@ -48,7 +48,8 @@ def item_name(item: Item) -> str:
 
 def listed(item: Item, name: str, attributes: tuple[str, ...]) -> dict[str, Any]:
     """The attributes that the contract lists; all others are the FL server's own."""
-    return {key: plain(item, key, name) for key in attributes if key in item}
+    values = {key: plain(item, key, name) for key in attributes if key in item}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 class _Deserializer(TypeDeserializer):
@@ -85,7 +86,10 @@ def _whole_numbers(value: object) -> object:
     if isinstance(value, Decimal) and value == value.to_integral_value():
         return int(value)
     if isinstance(value, dict):
-        return {key: _whole_numbers(inner) for key, inner in value.items()}
+        # NULL counts as absent, in maps too.
+        return {k: _whole_numbers(inner) for k, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_whole_numbers(inner) for inner in value]
     return value
 
 

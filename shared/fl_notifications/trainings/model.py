@@ -43,6 +43,11 @@ Uuid = Annotated[str, Field(max_length=45), AfterValidator(_check_uuid)]
 """A UUID as somebody wrote it: it may be part of a key, so its spelling is kept."""
 
 
+def canonical(uuid: str) -> str:
+    """The one spelling that ids and message groups are made of: lower case, with hyphens."""
+    return str(UUID(uuid))
+
+
 def same_uuid(one: str, other: str) -> bool:
     """Whether two spellings mean the same UUID."""
     return UUID(one) == UUID(other)
@@ -63,6 +68,22 @@ RUNNING_STATES = frozenset(
     {TrainingState.ONGOING, TrainingState.SWAG_ROUND, TrainingState.MODEL_TEST}
 )
 FINAL_STATES = frozenset({TrainingState.COMPLETED, TrainingState.ERROR})
+
+
+class LateJoiners(StrEnum):
+    """Which round somebody who joins a running training is told first."""
+
+    NEXT_ROUND = "next_round"
+    CURRENT_ROUND = "current_round"
+
+
+class OnDeadline(StrEnum):
+    """What follows when a round lasts longer than its deadline."""
+
+    EVENT = "event"
+    ERROR = "error"
+    REMOVE_UNACCEPTED = "remove_unaccepted"
+    REMOVE_UNREPORTED = "remove_unreported"
 
 
 class FailurePolicy(StrEnum):
@@ -92,10 +113,14 @@ class Participant(Receiver):
     Attributes:
         joined_at: when it joined, ISO 8601, as the write side set it; part of an id, so kept as is.
         model_uuid: the model that it trains in the next round, if not the training's.
+        settings: for the rounds; each key goes before the training's.
+        reported: the last round whose result the server has, `<state>#<round>`.
     """
 
     joined_at: Annotated[str, Field(max_length=64)] | None = None
     model_uuid: Uuid | None = None
+    settings: Mapping[str, Any] | None = None
+    reported: str | None = None
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
@@ -111,24 +136,32 @@ class Participant(Receiver):
         _check_key(item, name)
         values = {
             "uuid": entity.removeprefix(PARTICIPANT_PREFIX),
-            **listed(item, name, ("message_endpoint", "joined_at", "model_uuid")),
+            **listed(item, name, tuple(cls.model_fields)),
         }
         return _validate(cls, values, name, {"uuid": "entity"})
 
 
 class TrainingOptions(_Model):
-    """The training's failure policy.
+    """What a training wants to be done in cases that not all trainings treat alike.
 
     Attributes:
         failure_policy: `strict` ends the training with the first unreachable participant, `quorum`
             removes that participant instead.
         min_participants: how many have to be left after a removal.
         required_participants: those whose removal ends the training in any case.
+        late_joiners: which round somebody is told first who joins while the training runs.
+        announce_removals: whether all others are told `PARTICIPANT_REMOVED` when one is removed.
+        round_deadline_seconds: how long a round may last; None: for ever.
+        on_deadline: what follows when it lasts longer.
     """
 
     failure_policy: Annotated[FailurePolicy, Field(strict=False)] = FailurePolicy.STRICT
     min_participants: Annotated[int, Field(ge=0)] = 1
     required_participants: Annotated[frozenset[Uuid], Field(strict=False)] = frozenset()
+    late_joiners: Annotated[LateJoiners, Field(strict=False)] = LateJoiners.NEXT_ROUND
+    announce_removals: bool = False
+    round_deadline_seconds: Annotated[int, Field(ge=60)] | None = None
+    on_deadline: Annotated[OnDeadline, Field(strict=False)] = OnDeadline.EVENT
 
     def requires(self, participant_uuid: str) -> bool:
         """Whether the training cannot go on without this participant."""
@@ -164,6 +197,9 @@ class Training(Progress):
     Attributes:
         actor: who ordered the training.
         error: set together with the state `ERROR` by the failure callback.
+        started_at: when the current run started, ISO 8601, as the write side set it.
+        selected: the participants that round notifications go to; None: all of them.
+        settings: of the rounds, handed to every participant.
     """
 
     training_uuid: Uuid
@@ -171,6 +207,9 @@ class Training(Progress):
     actor: Receiver
     options: TrainingOptions = TrainingOptions()
     error: Mapping[str, Any] | None = None
+    started_at: Annotated[str, Field(max_length=64)] | None = None
+    selected: Annotated[frozenset[Uuid], Field(strict=False, max_length=1000)] | None = None
+    settings: Mapping[str, Any] | None = None
 
     @property
     def error_reason(self) -> str | None:
