@@ -6,7 +6,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as ConnectionFailedError
 from typer.core import TyperGroup
 
 from fl_notifications_cli.errors import CommandError
@@ -20,11 +21,7 @@ COMMANDS = {
     "down": "fl_notifications_cli.local.commands:down",
     "invoke": "fl_notifications_cli.local.invoke:invoke",
     "outputs": "fl_notifications_cli.outputs:outputs",
-    "listen": "fl_notifications_cli.listening.command:listen",
-    "ring": "fl_notifications_cli.ring:ring",
-    "training": "fl_notifications_cli.training:app",
     "trainings": "fl_notifications_cli.trainings:trainings",
-    "tell-again": "fl_notifications_cli.tell_again:tell_again",
     "trace": "fl_notifications_cli.trace:trace",
     "status": "fl_notifications_cli.status:status",
     "dead-letters": "fl_notifications_cli.dead_letters.commands:dead_letters",
@@ -101,8 +98,11 @@ def main() -> None:
     except CommandError as error:
         print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         sys.exit(1)
-    except HTTPClientError as error:  # refused, closed or silent
+    except (ConnectionFailedError, HTTPClientError) as error:
         print(f"error: the stack does not answer any more ({error})", file=sys.stderr)
+        sys.exit(1)
+    except ClientError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
