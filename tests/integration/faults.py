@@ -152,6 +152,20 @@ class Faults:
 
         self._register(f"before-call.{service}.{operation}", answer)
 
+    def lose_answer(self, operation: str) -> None:
+        """Let the next call of an operation be done, its answer lost, and botocore repeat it."""
+        lost = False
+        service = self.client.meta.service_model.service_name
+
+        def repeat(**_: Any) -> int | None:
+            nonlocal lost
+            if lost:
+                return None
+            lost = True
+            return 0  # seconds to wait before the repetition
+
+        self._register(f"needs-retry.{service}.{operation}", repeat)
+
     def leave_undone(self, operation: str, chosen: Chosen, *, times: int = 10**9) -> None:
         """Leave the chosen entries of the next calls that have any undone."""
         left = times
