@@ -53,7 +53,7 @@ bench: tools $(if $(PEER),$(PEER_ENVIRONMENT)) ## Measure, against the bars (PEE
 
 ## What CI checks
 
-test: tools check ## Everything CI checks: format, lint, types, template, requirements, all tests
+test: tools check ## Everything CI checks: format, lint, types, templates, requirements, all tests
 	$(BIN)/pytest
 
 check: format-check lint types validate requirements-check ## Everything but the tests
@@ -67,8 +67,9 @@ lint: $(VENV) ## Lint
 types: $(VENV) ## Check the types
 	$(BIN)/mypy
 
-validate: $(SAM) ## Check the template
+validate: $(SAM) ## Check the templates
 	$(TOOLS)/sam/bin/sam validate --lint --region us-east-1 --template-file template.yaml
+	$(TOOLS)/sam/bin/sam validate --lint --region us-east-1 --template-file observability.yaml
 
 requirements-check: $(VENV)
 	@$(EXPORT) | diff - shared/requirements.txt >/dev/null || \

@@ -1,4 +1,4 @@
-"""Reads template.yaml as CloudFormation does: short forms, parameters, and what refers to what."""
+"""Reads the templates as CloudFormation does: short forms, parameters, and what refers to what."""
 
 import re
 import tomllib
@@ -49,12 +49,60 @@ def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[s
 _Loader.add_multi_constructor("!", _short_form)
 
 
-@cache
 def template() -> dict[str, Any]:
-    """The template, with long forms; not to be changed."""
-    text = (ROOT / "template.yaml").read_text()
+    """template.yaml, the flow, with long forms; not to be changed."""
+    return _read("template.yaml")
+
+
+def observability() -> dict[str, Any]:
+    """observability.yaml, the nested stack that watches the flow; not to be changed."""
+    return _read("observability.yaml")
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    text = (ROOT / name).read_text()
     loaded: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a safe loader, extended
     return loaded
+
+
+@cache
+def deployed() -> dict[str, Any]:
+    """Resources and conditions of both templates, as if they were one; not to be changed.
+
+    What the flow hands over to the nested stack stands in place of that one's parameters.
+    """
+    given = template()["Resources"]["Observability"]["Properties"]["Parameters"]
+    nested = {part: _handed(observability()[part], given) for part in ("Resources", "Conditions")}
+    return {
+        part: {**template().get(part, {}), **nested[part]} for part in ("Resources", "Conditions")
+    }
+
+
+def _handed(value: Any, given: Mapping[str, Any]) -> Any:
+    """A value of the nested stack, in terms of the flow."""
+    if isinstance(value, list):
+        return [_handed(each, given) for each in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"Ref": name} if name in given:
+            return given[name]
+        case {"Fn::Sub": text}:
+            return {"Fn::Sub": re.sub(_PLACEHOLDER, lambda found: _named(found, given), text)}
+    return {key: _handed(inner, given) for key, inner in value.items()}
+
+
+def _named(found: re.Match[str], given: Mapping[str, Any]) -> str:
+    match given.get(found[1]):
+        case None:
+            return found[0]
+        case {"Ref": name}:
+            return f"${{{name}}}"
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"${{{name}.{attribute}}}"
+        case other:
+            raise NotImplementedError(other)
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
@@ -62,7 +110,7 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
     common = template()["Globals"]["Function"] if kind == "AWS::Serverless::Function" else {}
     return {
         name: _merged(common, resource.get("Properties", {}))
-        for name, resource in template()["Resources"].items()
+        for name, resource in deployed()["Resources"].items()
         if resource["Type"] == kind
     }
 
@@ -95,10 +143,10 @@ def overrides(environment: str) -> dict[str, str]:
 
 
 def parameters(given: Mapping[str, str]) -> dict[str, str]:
-    """All parameters of the template: those given, and the defaults of the others.
+    """All parameters of the flow: those given, and the defaults of the others.
 
     Raises:
-        KeyError: for a parameter that the template does not have.
+        KeyError: for a parameter that template.yaml does not have.
     """
     declared = template()["Parameters"]
     for name in given:
@@ -141,7 +189,7 @@ class _Scope:
                 result = re.sub(_PLACEHOLDER, lambda found: str(self._named(found[1])), argument)
             case "Fn::If":
                 condition, then, otherwise = argument
-                met = self.fill(template()["Conditions"][condition])
+                met = self.fill(deployed()["Conditions"][condition])
                 result = self.fill(then if met else otherwise)
             case "Fn::Equals":
                 result = self.fill(argument[0]) == self.fill(argument[1])

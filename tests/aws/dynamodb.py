@@ -1,8 +1,9 @@
 """DynamoDB in memory, as far as the service uses it, and what its streams emit.
 
 Kept: conditions and updates, conditional failures with the item, pages, strong and eventual
-consistency (an eventual read may be up to a second old), batches that are done in part,
-transactions, no stream record for a write that changes nothing.
+consistency (an eventual read may be up to a second old, each item of a batch by another age),
+batches that are done in part, transactions and what conflicts with one under way, global secondary
+indexes, no stream record for a write that changes nothing.
 """
 
 from bisect import bisect_right, insort
@@ -24,6 +25,7 @@ from tests.aws.kernel import Kernel, NotModelledError
 
 type Key = tuple[str, ...]
 type Answer = dict[str, Any]
+type Place = tuple[Any, ...]
 
 MAX_BATCH_GET = 100
 MAX_BATCH_WRITE = 25
@@ -60,12 +62,19 @@ class Table:
     """A table: its items, in the order of their sort keys, and all their versions."""
 
     def __init__(
-        self, kernel: Kernel, name: str, hash_key: str, range_key: str | None = None
+        self,
+        kernel: Kernel,
+        name: str,
+        hash_key: str,
+        range_key: str | None = None,
+        *,
+        indexes: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self.kernel = kernel
         self.name = name
         self.hash_key = hash_key
         self.range_key = range_key
+        self.indexes = indexes or {}
         self.items: dict[Key, Item] = {}
         self.sort_keys: dict[str, list[str]] = {}
         self.versions: dict[Key, list[tuple[float, Item | None]]] = {}
@@ -93,6 +102,25 @@ class Table:
     def keys_of(self, item: Item) -> Item:
         names = [self.hash_key] if self.range_key is None else [self.hash_key, self.range_key]
         return {name: item[name] for name in names}
+
+    def partition(self, name: str, lag: float) -> list[Item]:
+        """The items of a partition as they are, or were so many seconds ago, in their order."""
+        if lag:
+            keys = sorted(key for key in self.versions if key[0] == name)
+        else:
+            keys = [(name, key) for key in self.sort_keys.get(name, [])]
+        return [item for key in keys if (item := self.read(key, lag)) is not None]
+
+    def indexed(self, index: str, partition: Value, lag: float) -> list[Item]:
+        """What a global secondary index has of a partition: the items with both of its keys."""
+        hash_key, range_key = self.indexes[index]
+        items = (self.read(key, lag) for key in self.versions)
+        found = [
+            item
+            for item in items
+            if item is not None and item.get(hash_key) == partition and range_key in item
+        ]
+        return sorted(found, key=lambda item: (_sortable(item[range_key]), self.key_of(item)))
 
     def read(self, key: Key, lag: float) -> Item | None:
         """The item, or what it was so many seconds ago."""
@@ -162,6 +190,25 @@ def _stored_number(text: str) -> Value:
         raise ExpressionError("not a number") from None
 
 
+def _sortable(value: Value) -> Any:
+    ((kind, content),) = value.items()
+    return Decimal(content) if kind == "N" else content
+
+
+def _place_names(table: Table, request: Mapping[str, Any]) -> list[str]:
+    """The attributes that say where in its order a query has got to."""
+    index = request.get("IndexName")
+    names = [table.hash_key, *([table.range_key] if table.range_key else [])]
+    return [*table.indexes[index], *names] if index is not None else names
+
+
+def _place(table: Table, request: Mapping[str, Any], key: Mapping[str, Value]) -> Place:
+    names = _place_names(table, request)
+    if any(name not in key for name in names):
+        raise ExpressionError("the exclusive start key does not match the schema")
+    return tuple(_sortable(key[name]) for name in names)
+
+
 @dataclass
 class _Part:
     """A part of a transaction."""
@@ -178,7 +225,9 @@ class DynamoDB:
 
     Attributes:
         by: who calls, for the history; set by the caller.
-        lag: how old an eventually consistent read is, in seconds; set by the caller.
+        lag: how old an eventually consistent read of an item or a page is, in seconds; set by the
+            caller.
+        transaction_seconds: how long the items of a transaction are taken.
         left_undone: which entries of a batch are left undone; set by the caller.
         page_items: how many items make a page of a query: a stand-in for the limit of 1 MB.
     """
@@ -188,9 +237,11 @@ class DynamoDB:
         self.page_items = page_items
         self.tables: dict[str, Table] = {}
         self.by = ""
-        self.lag = 0.0
+        self.lag: Callable[[], float] = lambda: 0.0
+        self.transaction_seconds = 0.0
         self.left_undone: Callable[[int], bool] = lambda _: False
         self._tokens: dict[str, float] = {}
+        self._taken: dict[tuple[str, Key], float] = {}
         self.expressions: set[str] = set()
 
     def add(self, table: Table) -> Table:
@@ -247,45 +298,39 @@ class DynamoDB:
         allowed = {
             *("TableName", "KeyConditionExpression", "ExpressionAttributeValues", "Limit"),
             *("ExpressionAttributeNames", "ConsistentRead", "ExclusiveStartKey", "Select"),
-            *("ProjectionExpression", "FilterExpression", "ScanIndexForward"),
+            *("ProjectionExpression", "FilterExpression", "ScanIndexForward", "IndexName"),
         }
         _check("Query", request, allowed)
         with _Refusing("Query"):
             table = self._table(request)
             bound = _bound(request)
-            self.expressions.add(request["KeyConditionExpression"])
-            if table.range_key is None:
-                raise NotModelledError("a query of a table without a sort key")
-            partition, accepts = expressions.key_condition(
-                request["KeyConditionExpression"], bound, table.hash_key, table.range_key
-            )
             limit = min(request.get("Limit", self.page_items), self.page_items)
             if limit < 1:
                 raise ExpressionError("Limit must be at least 1")
-            keys = [key for key in self._sort_keys(table, partition, request) if accepts(key)]
-            start = request.get("ExclusiveStartKey")
+            listed = self._listed(table, request, bound)
             forward = request.get("ScanIndexForward", True)
-            if not forward:
-                keys.reverse()
-            if start is not None:
-                last = table.check_key(start)[1]
-                keys = [key for key in keys if (key > last if forward else key < last)]
-            page = keys[:limit]
-            items = [table.read((partition, key), self._lag(request)) for key in page]
-            found = [item for item in items if item is not None]
+            if (start := request.get("ExclusiveStartKey")) is not None:
+                # A place in the order, whether or not there is still an item.
+                begin = _place(table, request, start)
+                listed = [
+                    (place, item)
+                    for place, item in listed
+                    if (place > begin if forward else place < begin)
+                ]
+            items = [item for _, item in (listed if forward else reversed(listed))]
+            page = items[:limit]
+            found = page
             if "FilterExpression" in request:
                 test = self._condition(request["FilterExpression"])
-                found = [item for item in found if test(item, bound)]
+                found = [item for item in page if test(item, bound)]
             shown = [self._projected(item, request, bound) for item in found]
             bound.check_all_used()
             answer: Answer = {"Count": len(shown), "ScannedCount": len(page)}
             if request.get("Select") != "COUNT":
                 answer["Items"] = shown
-            if page and (len(page) < len(keys) or len(page) == limit):
-                answer["LastEvaluatedKey"] = {
-                    table.hash_key: {"S": partition},
-                    table.range_key: {"S": page[-1]},
-                }
+            if page and (len(page) < len(items) or len(page) == limit):
+                names = _place_names(table, request)
+                answer["LastEvaluatedKey"] = {name: page[-1][name] for name in names}
             return answer
 
     def put_item(self, **request: Any) -> Answer:
@@ -340,7 +385,7 @@ class DynamoDB:
                 raise ExpressionError("provided list of item keys contains duplicates")
             unprocessed: dict[str, list[Any]] = {}
             for index, (table, key, new, entry) in enumerate(todo):
-                if self.left_undone(index):
+                if self.left_undone(index) or self._is_taken(table, key):
                     unprocessed.setdefault(table.name, []).append(entry)
                 else:
                     table.write(key, new, self.by)
@@ -370,6 +415,8 @@ class DynamoDB:
             for part in parts:
                 if part.writes:
                     part.table.write(part.key, part.new, self.by)
+                taken_until = self.kernel.now + self.transaction_seconds
+                self._taken[part.table.name, part.key] = taken_until
             if token is not None:
                 self._tokens[token] = self.kernel.now + TOKEN_SECONDS
             return {}
@@ -380,6 +427,12 @@ class DynamoDB:
         table = self._table(wanted)
         key = table.key_of(wanted["Item"]) if kind == "Put" else table.check_key(wanted["Key"])
         part = _Part(table, key, kind != "ConditionCheck")
+        if self._is_taken(table, key):
+            part.reason = {
+                "Code": "TransactionConflict",
+                "Message": "Transaction is ongoing for the item",
+            }
+            return part
         try:
             self._checked(table, key, wanted, "TransactWriteItems")
             if kind == "Put":
@@ -407,12 +460,39 @@ class DynamoDB:
             raise NotModelledError(f"no table {request.get('TableName')!r}") from None
 
     def _lag(self, request: Mapping[str, Any]) -> float:
-        return 0.0 if request.get("ConsistentRead") else self.lag
+        return 0.0 if request.get("ConsistentRead") else self.lag()
 
-    def _sort_keys(self, table: Table, partition: str, request: Mapping[str, Any]) -> list[str]:
-        if not self._lag(request):
-            return list(table.sort_keys.get(partition, []))
-        return sorted(key[1] for key in table.versions if key[0] == partition)
+    def _listed(
+        self, table: Table, request: Mapping[str, Any], bound: Bound
+    ) -> list[tuple[Place, Item]]:
+        """The items that a query asks for with their places, in the order of table or index."""
+        index = request.get("IndexName")
+        hash_key, range_key = table.hash_key, table.range_key
+        if index is not None:
+            if index not in table.indexes:
+                raise NotModelledError(f"no index {index!r}")
+            if request.get("ConsistentRead"):
+                raise ExpressionError("consistent reads are not supported on an index")
+            hash_key, range_key = table.indexes[index]
+        if range_key is None:
+            raise NotModelledError("a query of a table without a sort key")
+        self.expressions.add(request["KeyConditionExpression"])
+        partition, accepts = expressions.key_condition(
+            request["KeyConditionExpression"], bound, hash_key, range_key
+        )
+        lag = self._lag(request)
+        if index is not None:
+            items = table.indexed(index, partition, lag)
+        else:
+            items = table.partition(partition["S"], lag)
+        return [(_place(table, request, item), item) for item in items if accepts(item[range_key])]
+
+    def _is_taken(self, table: Table, key: Key) -> bool:
+        return self._taken.get((table.name, key), 0.0) > self.kernel.now
+
+    def end_transactions(self) -> None:
+        """Let go of the items that are taken, as for a writer that tried until it got through."""
+        self._taken.clear()
 
     def _condition(self, text: str) -> expressions.Condition:
         self.expressions.add(text)
@@ -429,7 +509,11 @@ class DynamoDB:
     def _checked(
         self, table: Table, key: Key, request: Mapping[str, Any], operation: str
     ) -> Item | None:
-        """The item before a write whose condition holds."""
+        """The item before a write whose condition holds, and that meets no transaction."""
+        if self._is_taken(table, key):
+            raise client_error(
+                operation, "TransactionConflictException", "Transaction is ongoing for the item"
+            )
         old = table.items.get(key)
         text = request.get("ConditionExpression")
         if text is not None and not self._condition(text)(old or {}, _bound(request)):

@@ -1,4 +1,4 @@
-"""An event bus in memory: at least once, rules, targets that are Lambda functions."""
+"""An event bus in memory: at least once, rules, targets that are functions or queues."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from tests.aws.dynamodb import client_error
 from tests.aws.kernel import Kernel, NotModelledError
 from tests.aws.patterns import matches
 from tests.simulation.faults import Faults, Kind, Occasion
-from tests.simulation.lambdas import AsyncInvoker
+from tests.simulation.lambdas import AsyncInvoker, QueueTarget
 
 MAX_ENTRIES = 10
 MAX_BYTES = 262_144
@@ -21,7 +21,7 @@ class Rule:
     """A rule and its target."""
 
     pattern: Mapping[str, Any]
-    target: AsyncInvoker
+    target: AsyncInvoker | QueueTarget
 
 
 class EventBridge:

@@ -615,13 +615,13 @@ def _key_terms(text: str) -> list[tuple[RawPath, str, list[str]]]:
 
 def key_condition(
     text: str, bound: Bound, hash_key: str, range_key: str | None
-) -> tuple[str, Callable[[str], bool]]:
+) -> tuple[Value, Callable[[Value], bool]]:
     """The partition that a query reads, and a test of its sort keys."""
-    partition: str | None = None
-    test: Callable[[str], bool] = lambda _: True  # noqa: E731 - the default
+    partition: Value | None = None
+    test: Callable[[Value], bool] = lambda _: True  # noqa: E731 - the default
     for raw, sign, tokens in _key_terms(text):
         (name,) = resolve(raw, bound)
-        values = [bound.value(token)["S"] for token in tokens]
+        values = [bound.value(token) for token in tokens]
         if name == hash_key and sign == "=":
             partition = values[0]
         elif name == range_key and sign in _KEY_TESTS:
@@ -633,12 +633,16 @@ def key_condition(
     return partition, test
 
 
-_KEY_TESTS: dict[str, Callable[[list[str]], Callable[[str], bool]]] = {
-    "begins_with": lambda values: lambda key: key.startswith(values[0]),
-    "=": lambda values: lambda key: key == values[0],
-    "<": lambda values: lambda key: key < values[0],
-    "<=": lambda values: lambda key: key <= values[0],
-    ">": lambda values: lambda key: key > values[0],
-    ">=": lambda values: lambda key: key >= values[0],
-    "BETWEEN": lambda values: lambda key: values[0] <= key <= values[1],
+def _starts_with(key: Value, start: Value) -> bool:
+    return "S" in key and "S" in start and bool(key["S"].startswith(start["S"]))
+
+
+def _compared(sign: str) -> Callable[[list[Value]], Callable[[Value], bool]]:
+    return lambda values: lambda key: _COMPARISONS[sign](key, values[0])
+
+
+_KEY_TESTS: dict[str, Callable[[list[Value]], Callable[[Value], bool]]] = {
+    "begins_with": lambda values: lambda key: _starts_with(key, values[0]),
+    "BETWEEN": lambda values: lambda key: _between(key, values[0], values[1]),
+    **{sign: _compared(sign) for sign in ("=", "<", "<=", ">", ">=")},
 }

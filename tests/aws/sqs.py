@@ -43,6 +43,23 @@ class Message:
     deleted: bool = False
     dead: bool = False
 
+    def system_attributes(self, *, fifo: bool) -> dict[str, str]:
+        """What the queue says of it."""
+        first = self.first_received_at or 0.0
+        found = {
+            "ApproximateReceiveCount": str(self.receive_count),
+            "SentTimestamp": str(int(self.sent_at * 1000)),
+            "ApproximateFirstReceiveTimestamp": str(int(first * 1000)),
+            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+        }
+        if fifo:
+            found |= {
+                "SequenceNumber": f"{self.sequence_number:020}",
+                "MessageGroupId": self.group,
+                "MessageDeduplicationId": self.deduplication_id,
+            }
+        return found
+
 
 @lru_cache(maxsize=100_000)
 def md5(text: str) -> str:
@@ -78,6 +95,7 @@ class Queue:
     groups: dict[str, list[Message]] = field(default_factory=dict)
     _known: dict[tuple[str, str], tuple[float, Message]] = field(default_factory=dict)
     _receipts: dict[str, Message] = field(default_factory=dict)
+    _attempts: dict[str, tuple[float, list[Message]]] = field(default_factory=dict)
     _count: int = 0
 
     @property
@@ -168,6 +186,23 @@ class Queue:
                 self.kernel.at(message.visible_at, self.wake)
                 taken.append(message)
         return taken
+
+    def received(self, attempt: str | None) -> list[Message]:
+        """What a call with the same attempt id got within five minutes, if nothing became of it."""
+        at, messages = self._attempts.get(attempt or "", (0.0, []))
+        if at + DEDUPLICATION_SECONDS <= self.kernel.now:
+            return []
+        if any(
+            each.deleted or each.dead or each.visible_at <= self.kernel.now for each in messages
+        ):
+            return []
+        for each in messages:
+            each.visible_at = self.kernel.now + self.visibility_timeout
+            self.kernel.at(each.visible_at, self.wake)
+        return messages
+
+    def keep(self, attempt: str, messages: list[Message]) -> None:
+        self._attempts[attempt] = self.kernel.now, messages
 
     def _bury(self, group: list[Message]) -> None:
         """Let messages go that are older than the retention period."""
@@ -279,6 +314,34 @@ class Sqs:
         except _Invalid as error:
             raise client_error("SendMessage", error.code, str(error)) from None
 
+    def receive_message(self, *, QueueUrl: str, **request: Any) -> Answer:  # noqa: N803
+        _check("ReceiveMessage", request, _RECEIVE)
+        queue = self._queue(QueueUrl)
+        if request.get("WaitTimeSeconds"):
+            raise NotModelledError("ReceiveMessage that waits")
+        limit = request.get("MaxNumberOfMessages", 1)
+        if not 1 <= limit <= MAX_BATCH:
+            raise client_error("ReceiveMessage", "InvalidParameterValue", "MaxNumberOfMessages")
+        attempt = request.get("ReceiveRequestAttemptId")
+        if attempt is not None and not queue.fifo:
+            raise client_error("ReceiveMessage", "InvalidParameterValue", "not a FIFO queue")
+        messages = queue.received(attempt) or queue.receive(limit)
+        if attempt is not None:
+            queue.keep(attempt, messages)
+        return {"Messages": [_shown(queue, each) for each in messages]} if messages else {}
+
+    def delete_message_batch(self, *, QueueUrl: str, Entries: list[Any]) -> Answer:  # noqa: N803
+        queue = self._queue(QueueUrl)
+        _check_batch("DeleteMessageBatch", Entries)
+
+        def one(entry: Mapping[str, Any]) -> Answer:
+            _check("DeleteMessageBatch", entry, {"Id", "ReceiptHandle"})
+            if not queue.delete(entry["ReceiptHandle"]) and queue.fifo:
+                raise _Invalid("InvalidParameterValue", "the receipt handle has expired")
+            return {}
+
+        return self._batch(Entries, one)
+
     def send_message_batch(self, *, QueueUrl: str, Entries: list[Any]) -> Answer:  # noqa: N803
         queue = self._queue(QueueUrl)
         _check_batch("SendMessageBatch", Entries)
@@ -354,7 +417,25 @@ class Sqs:
 
 
 _MESSAGE = {"MessageBody", "MessageGroupId", "MessageDeduplicationId", "MessageAttributes"}
+_RECEIVE = {
+    *("MaxNumberOfMessages", "WaitTimeSeconds", "ReceiveRequestAttemptId"),
+    *("MessageSystemAttributeNames", "MessageAttributeNames"),
+}
 _VISIBILITY = {"Id", "ReceiptHandle", "VisibilityTimeout"}
+
+
+def _shown(queue: Queue, message: Message) -> Answer:
+    """A message as ReceiveMessage answers it."""
+    shown: Answer = {
+        "MessageId": message.message_id,
+        "ReceiptHandle": message.receipt,
+        "Body": message.body,
+        "MD5OfBody": md5(message.body),
+        "Attributes": message.system_attributes(fifo=queue.fifo),
+    }
+    if message.attributes:
+        shown["MessageAttributes"] = dict(message.attributes)
+    return shown
 
 
 def _check(operation: str, request: Mapping[str, Any], allowed: set[str]) -> None:

@@ -14,6 +14,7 @@ from tests.aws.dynamodb import DynamoDB, Table
 from tests.aws.kernel import Kernel, NotModelledError
 
 TABLE = "table"
+INDEXED = "indexed"
 
 
 @pytest.fixture
@@ -48,6 +49,30 @@ def moto() -> Iterator[Any]:
             AttributeDefinitions=[
                 {"AttributeName": "h", "AttributeType": "S"},
                 {"AttributeName": "r", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        client.create_table(
+            TableName=INDEXED,
+            KeySchema=[
+                {"AttributeName": "h", "KeyType": "HASH"},
+                {"AttributeName": "r", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "h", "AttributeType": "S"},
+                {"AttributeName": "r", "AttributeType": "S"},
+                {"AttributeName": "shard", "AttributeType": "S"},
+                {"AttributeName": "due", "AttributeType": "N"},
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by_due",
+                    "KeySchema": [
+                        {"AttributeName": "shard", "KeyType": "HASH"},
+                        {"AttributeName": "due", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
             ],
             BillingMode="PAY_PER_REQUEST",
         )
@@ -278,13 +303,99 @@ def test_a_query_can_count(service: DynamoDB) -> None:
     assert "Items" not in page
 
 
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("a", "b", "c", "d")),
+            st.sampled_from(("one", "two", None)),
+            st.sampled_from((2, 9, 10, None)),
+        ),
+        min_size=1,
+    ),
+    st.sampled_from(("", " AND due <= :due", " AND due > :due", " AND due BETWEEN :low AND :due")),
+)
+def test_a_query_of_an_index_is_as_in_moto(
+    moto: Any, writes: list[tuple[str, str | None, int | None]], condition: str
+) -> None:
+    kernel = Kernel()
+    service = DynamoDB(kernel)
+    service.add(Table(kernel, INDEXED, "h", "r", indexes={"by_due": ("shard", "due")}))
+    for r in ("a", "b", "c", "d"):
+        moto.delete_item(TableName=INDEXED, Key=key(r))
+    for r, shard, due in writes:
+        item = key(r)
+        if shard is not None:
+            item["shard"] = {"S": shard}
+        if due is not None:
+            item["due"] = {"N": f"{due}"}
+        for client in (service, moto):
+            client.put_item(TableName=INDEXED, Item=item)
+    values = {":one": {"S": "one"}, ":low": {"N": "2"}, ":due": {"N": "9"}}
+    text = f"shard = :one{condition}"
+    request = {
+        "TableName": INDEXED,
+        "IndexName": "by_due",
+        "KeyConditionExpression": text,
+        "ExpressionAttributeValues": {name: it for name, it in values.items() if name in text},
+    }
+    ours, theirs = (answer(client, "query", request) for client in (service, moto))
+    # Items of the same sort key come in any order.
+    assert sorted(map(str, ours["Items"])) == sorted(map(str, theirs["Items"]))
+    assert [each["due"] for each in ours["Items"]] == [each["due"] for each in theirs["Items"]]
+
+
+def test_an_index_is_read_page_by_page_and_never_consistently(kernel: Kernel) -> None:
+    service = DynamoDB(kernel, page_items=2)
+    service.add(Table(kernel, INDEXED, "h", "r", indexes={"by_due": ("shard", "due")}))
+    for number in (3, 10, 2, 10, 1):
+        item = key(f"{len(service.tables[INDEXED].items)}") | {
+            "shard": {"S": "s"},
+            "due": {"N": f"{number}"},
+        }
+        service.put_item(TableName=INDEXED, Item=item)
+    request: dict[str, Any] = {
+        "TableName": INDEXED,
+        "IndexName": "by_due",
+        "KeyConditionExpression": "shard = :s",
+        "ExpressionAttributeValues": {":s": {"S": "s"}},
+    }
+    pages = [service.query(**request)]
+    while "LastEvaluatedKey" in pages[-1]:
+        start = pages[-1]["LastEvaluatedKey"]
+        assert start.keys() == {"h", "r", "shard", "due"}
+        pages.append(service.query(**request, ExclusiveStartKey=start))
+
+    dues = [[each["due"]["N"] for each in page["Items"]] for page in pages]
+    assert dues == [["1", "2"], ["3", "10"], ["10"]]
+    with pytest.raises(ClientError) as error:
+        service.query(**request, ConsistentRead=True)
+    assert code(error) == "ValidationException"
+
+
+def test_each_item_of_a_batch_may_be_of_another_age(kernel: Kernel, service: DynamoDB) -> None:
+    for r in ("1", "2"):
+        put(service, r, a={"S": "old"})
+    kernel.now += 10
+    for r in ("1", "2"):
+        put(service, r, a={"S": "new"})
+    ages = iter((1.0, 0.0))
+    service.lag = lambda: next(ages)
+    answered = service.batch_get_item(RequestItems={TABLE: {"Keys": [key("1"), key("2")]}})
+
+    found = {item["r"]["S"]: item["a"]["S"] for item in answered["Responses"][TABLE]}
+    assert found == {"1": "old", "2": "new"}
+
+
 def test_an_eventual_read_may_be_old_and_a_consistent_one_is_not(
     kernel: Kernel, service: DynamoDB
 ) -> None:
     put(service, "1", a={"N": "1"})
     kernel.now += 10
     put(service, "1", a={"N": "2"})
-    service.lag = 1.0
+    service.lag = lambda: 1.0
 
     old = service.get_item(TableName=TABLE, Key=key("1"))
     new = service.get_item(TableName=TABLE, Key=key("1"), ConsistentRead=True)
@@ -383,6 +494,63 @@ def test_a_transaction_with_the_same_token_is_done_once(service: DynamoDB) -> No
 
     with pytest.raises(ClientError):
         service.transact_write_items(**{**once, "ClientRequestToken": "another"})
+
+
+# What the Developer Guide says of conflicts ("Transaction conflict handling"); moto has none.
+
+
+def test_a_write_that_meets_a_transaction_is_refused(kernel: Kernel, service: DynamoDB) -> None:
+    service.transaction_seconds = 0.02
+    service.transact_write_items(**transaction(a_put("1"), a_check("2")))
+    update = {"TableName": TABLE, "Key": key("1"), "UpdateExpression": "REMOVE a"}
+
+    for _ in range(2):
+        with pytest.raises(ClientError) as error:
+            service.update_item(**update)
+        assert code(error) == "TransactionConflictException"
+    put(service, "3")  # nothing is in its way
+    kernel.now += 0.03
+    service.update_item(**update)
+
+
+def test_a_transaction_that_meets_another_is_cancelled(kernel: Kernel, service: DynamoDB) -> None:
+    service.transaction_seconds = 0.02
+    service.transact_write_items(**transaction(a_put("1"), a_check("2")))
+    with pytest.raises(ClientError) as error:
+        service.transact_write_items(**transaction(a_put("0"), a_put("2")))
+    reasons = error.value.response["CancellationReasons"]
+    assert [reason["Code"] for reason in reasons] == ["None", "TransactionConflict"]
+    kernel.now += 0.03
+    service.transact_write_items(**transaction(a_put("0"), a_put("2")))
+
+
+def test_a_batch_that_meets_a_transaction_leaves_those_items(service: DynamoDB) -> None:
+    service.transaction_seconds = 0.02
+    service.transact_write_items(**transaction(a_put("1")))
+    puts = [{"PutRequest": {"Item": key(r)}} for r in ("1", "2")]
+    answered = service.batch_write_item(RequestItems={TABLE: puts})
+
+    assert answered["UnprocessedItems"] == {TABLE: [puts[0]]}
+
+
+def a_check(r: str) -> dict[str, Any]:
+    condition = "attribute_not_exists(h)"
+    return {"ConditionCheck": {"TableName": TABLE, "Key": key(r), "ConditionExpression": condition}}
+
+
+def test_a_condition_check_writes_nothing_and_can_cancel(service: DynamoDB, table: Table) -> None:
+    service.transact_write_items(**transaction(a_put("1"), a_check("2")))
+    assert set(table.items) == {("h", "1")}
+
+    put(service, "2", a={"N": "1"})
+    refused = a_check("2")
+    refused["ConditionCheck"]["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    with pytest.raises(ClientError) as error:
+        service.transact_write_items(**transaction(a_put("3"), refused))
+    reasons = error.value.response["CancellationReasons"]
+    assert [reason["Code"] for reason in reasons] == ["None", "ConditionalCheckFailed"]
+    assert reasons[1]["Item"]["a"] == {"N": "1"}  # type: ignore[typeddict-item]
+    assert ("h", "3") not in table.items
 
 
 # Streams

@@ -277,3 +277,76 @@ def test_what_is_not_modelled_is_said(sqs: Sqs, queue: Queue) -> None:
         sqs.send_message(QueueUrl=queue.url, MessageBody="a", DelaySeconds=1)
     with pytest.raises(NotModelledError):
         sqs.send_message(QueueUrl="another", MessageBody="a")
+
+
+# Who receives by itself
+
+
+def test_a_function_may_receive_and_delete_by_itself(sqs: Sqs, queue: Queue) -> None:
+    for body in "abc":
+        send(queue, body, group=body)
+    assert sqs.receive_message(QueueUrl=queue.url)["Messages"][0]["Body"] == "a"
+    messages = sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10)["Messages"]
+    assert [message["Body"] for message in messages] == ["b", "c"]
+    assert messages[0]["Attributes"]["MessageGroupId"] == "b"
+    assert messages[0]["Attributes"]["ApproximateReceiveCount"] == "1"
+    answer = sqs.delete_message_batch(
+        QueueUrl=queue.url,
+        Entries=[{"Id": "0", "ReceiptHandle": messages[0]["ReceiptHandle"]}],
+    )
+
+    assert answer == {"Successful": [{"Id": "0"}]}
+    assert sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10) == {}
+    assert [message.body for message in queue.messages] == ["a", "c"]
+
+
+def test_a_fifo_queue_says_when_a_message_is_no_longer_held(
+    kernel: Kernel, sqs: Sqs, queue: Queue
+) -> None:
+    send(queue, "a")
+    (message,) = sqs.receive_message(QueueUrl=queue.url)["Messages"]
+    kernel.now += 31
+    answer = sqs.delete_message_batch(
+        QueueUrl=queue.url, Entries=[{"Id": "0", "ReceiptHandle": message["ReceiptHandle"]}]
+    )
+    assert answer["Failed"][0]["Code"] == "InvalidParameterValue"
+
+
+def test_a_receive_that_is_tried_again_gets_the_same_messages(
+    kernel: Kernel, sqs: Sqs, queue: Queue
+) -> None:
+    send(queue, "a")
+    send(queue, "b", group="other")
+    request = {"QueueUrl": queue.url, "ReceiveRequestAttemptId": "one"}
+    first = sqs.receive_message(**request)
+    kernel.now += 20
+    again = sqs.receive_message(**request)
+    kernel.now += 20
+
+    assert first == again
+    assert sqs.receive_message(QueueUrl=queue.url)["Messages"][0]["Body"] == "b", (
+        "its visibility timeout has begun anew"
+    )
+    kernel.now += 11
+    assert (
+        sqs.receive_message(**request)["Messages"][0]["Attributes"]["ApproximateReceiveCount"]
+        == "2"
+    ), "it was visible again meanwhile"
+
+
+def test_what_of_receiving_is_not_modelled_is_said(sqs: Sqs, queue: Queue) -> None:
+    with pytest.raises(NotModelledError):
+        sqs.receive_message(QueueUrl=queue.url, WaitTimeSeconds=20)
+    with pytest.raises(ClientError):
+        sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=11)
+
+
+def test_a_plain_queue_holds_nothing_back_behind_another(kernel: Kernel) -> None:
+    plain = Queue(kernel, "plain", visibility_timeout=30)
+    for body in "abc":
+        plain.send({"MessageBody": body})
+        plain.send({"MessageBody": body})
+    assert len(plain.receive(2)) == 2
+    assert len(plain.receive(10)) == 4
+    kernel.now += 31
+    assert len(plain.receive(10)) == 6

@@ -22,6 +22,7 @@ from tests.cloudformation import (
     ACCOUNT,
     REGION,
     STACK_NAME,
+    deployed,
     evaluate,
     functions,
     parameters,
@@ -73,7 +74,7 @@ class Stack:
 
     def _lookup(self, name: str, attribute: str | None) -> str:
         if name not in self._made:
-            resource = template()["Resources"][name]
+            resource = deployed()["Resources"][name]
             properties = self.value(resource.get("Properties", {}))
             self._made[name] = _MAKERS.get(resource["Type"], _pretend)(self, name, properties)
         return self._made[name][attribute]

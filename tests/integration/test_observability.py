@@ -17,7 +17,7 @@ from fl_notifications.deliveries.post import Answer, Responded, Unreachable
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.telemetry.tracing import DAEMON_VARIABLE, HEADER_VARIABLE
 from tests.aws_metrics import AWS_METRICS
-from tests.cloudformation import ROOT, resources, template
+from tests.cloudformation import ROOT, observability, resources, template
 from tests.insights import Query
 from tests.integration.conftest import Start
 from tests.integration.handlers import Function
@@ -438,7 +438,7 @@ def test_the_five_queries_are_saved_where_the_stack_is_on_aws() -> None:
         "FailuresByReasonQuery",
         "SlowestReceiversQuery",
     }
-    assert {template()["Resources"][name]["Condition"] for name in QUERIES} == {"OnAws"}
+    assert {observability()["Resources"][name]["Condition"] for name in QUERIES} == {"OnAws"}
 
 
 # --- documents ------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ class Client:
         service = self._service
         if isinstance(service, DynamoDB):
             service.by = self._process.name
-            service.lag = self._latency.lag()
+            service.lag = self._latency.lag
         request = self._tampering.request(operation, request)
         try:
             answer = getattr(service, operation)(**request)

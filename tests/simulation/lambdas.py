@@ -1,9 +1,10 @@
 """Lambda: functions in warm or new environments, timeouts, and what triggers them.
 
 Kept for streams: order per item under a parallelization factor, retry from the lowest failed
-record, bisecting, the retry limit, the on-failure destination, event filters. For queues: up to ten
-messages, one group never in two invocations, partial batch responses, deletion after success only.
-For the bus: asynchronous invocation with two retries, then the dead-letter queue.
+record, bisecting, limits of retries and of a record's age, the on-failure destination, event
+filters. For queues, FIFO or not: up to ten messages, one group never in two invocations, partial
+batch responses, deletion after success only. For the bus: asynchronous invocation with two retries,
+then the dead-letter queue.
 """
 
 import json
@@ -194,7 +195,8 @@ class StreamSettings:
     parallelization_factor: int = 1
     bisects: bool = False
     reports_failures: bool = True
-    max_retries: int = 10
+    max_retries: int | None = 10
+    max_record_age: float | None = None
     filters: tuple[Mapping[str, Any], ...] = ()
     shards: int = 1
     partial_resets_retries: bool = False
@@ -230,10 +232,12 @@ class StreamPoller:
         self.filtered: list[dict[str, Any]] = []
         self.batches: list[tuple[Invocation, list[int]]] = []
         self.table = table
+        self._made: dict[str, float] = {}
         table.listeners.append(self.emit)
 
     def emit(self, write: Write) -> None:
         record = stream_record(write, self.table)
+        self._made[record["dynamodb"]["SequenceNumber"]] = write.at
         filters = self.settings.filters
         if filters and not any(matches(pattern, record) for pattern in filters):
             self.filtered.append(record)
@@ -264,6 +268,13 @@ class StreamPoller:
     def _process(
         self, batch: list[dict[str, Any]], retries: int, finished: Callable[[], None]
     ) -> None:
+        old = [record for record in batch if self._too_old(record)]
+        if old:
+            self._discard(old, "RecordAgeExceeded")
+            batch = batch[len(old) :]
+            if not batch:
+                finished()
+                return
         ids = [record["dynamodb"]["SequenceNumber"] for record in batch]
 
         def done(invocation: Invocation) -> None:
@@ -289,6 +300,11 @@ class StreamPoller:
 
         invocation = self.function.invoke({"Records": batch}, done)
         self.batches.append((invocation, [int(identifier) for identifier in ids]))
+
+    def _too_old(self, record: dict[str, Any]) -> bool:
+        limit = self.settings.max_record_age
+        made = self._made[record["dynamodb"]["SequenceNumber"]]
+        return limit is not None and self.kernel.now > made + limit
 
     def _checkpoint(
         self, batch: list[dict[str, Any]], retries: int, finished: Callable[[], None]
@@ -320,17 +336,17 @@ class StreamPoller:
                     batch[:middle], retries, lambda: self._process(second, retries, finished)
                 ),
             )
-        elif retries >= self.settings.max_retries:
-            self._discard(batch)
+        elif self.settings.max_retries is not None and retries >= self.settings.max_retries:
+            self._discard(batch, "RetryAttemptsExhausted")
             finished()
         else:
             self.kernel.after(delay, lambda: self._process(batch, retries + 1, finished))
 
-    def _discard(self, batch: list[dict[str, Any]]) -> None:
+    def _discard(self, batch: list[dict[str, Any]], condition: str) -> None:
         self.discarded += batch
         numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
         body = {
-            "requestContext": {"condition": "RetryAttemptsExhausted"},
+            "requestContext": {"condition": condition},
             "DDBStreamBatchInfo": {
                 "batchSize": len(batch),
                 "startSequenceNumber": numbers[0],
@@ -375,7 +391,7 @@ def stream_record(write: Write, table: Table) -> dict[str, Any]:
 
 
 class QueuePoller:
-    """An event source mapping: a FIFO queue to a function, with partial batch responses."""
+    """An event source mapping: a queue to a function, with partial batch responses."""
 
     def __init__(
         self,
@@ -436,24 +452,11 @@ class QueuePoller:
 
 def queue_record(queue: Queue, message: Message) -> dict[str, Any]:
     """A message as Lambda gets it."""
-    first = message.first_received_at or 0.0
-    attributes = {
-        "ApproximateReceiveCount": str(message.receive_count),
-        "SentTimestamp": str(int(message.sent_at * 1000)),
-        "ApproximateFirstReceiveTimestamp": str(int(first * 1000)),
-        "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-    }
-    if queue.fifo:
-        attributes |= {
-            "SequenceNumber": f"{message.sequence_number:020}",
-            "MessageGroupId": message.group,
-            "MessageDeduplicationId": message.deduplication_id,
-        }
     return {
         "messageId": message.message_id,
         "receiptHandle": message.receipt,
         "body": message.body,
-        "attributes": attributes,
+        "attributes": message.system_attributes(fifo=queue.fifo),
         "messageAttributes": {
             name: {
                 "stringValue": value["StringValue"],
@@ -468,6 +471,18 @@ def queue_record(queue: Queue, message: Message) -> dict[str, Any]:
         "eventSourceARN": queue.arn,
         "awsRegion": "eu-central-1",
     }
+
+
+class QueueTarget:
+    """A queue that a rule sends its events to."""
+
+    def __init__(self, kernel: Kernel, queue: Queue) -> None:
+        self.kernel = kernel
+        self.queue = queue
+        self.waiting = 0
+
+    def invoke(self, event: dict[str, Any]) -> None:
+        self.queue.send({"MessageBody": json.dumps(event)})
 
 
 class AsyncInvoker:

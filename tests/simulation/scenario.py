@@ -332,10 +332,12 @@ class Server:
 
     def _write(self, item: Item) -> None:
         self.world.dynamodb.by = "server"
+        self.world.dynamodb.end_transactions()
         self.world.dynamodb.put_item(TableName=TRAININGS, Item=item)
 
     def _delete(self, key: tuple[str, ...]) -> None:
         self.world.dynamodb.by = "server"
+        self.world.dynamodb.end_transactions()
         self.world.dynamodb.delete_item(
             TableName=TRAININGS,
             Key={"training_uuid": {"S": key[0]}, "entity": {"S": key[1]}},

@@ -50,6 +50,11 @@ class Stack:
     patterns: dict[str, dict[str, Any]]
 
 
+def _limit(value: int | None) -> int | None:
+    """A limit of an event source mapping: -1, as without one, is none."""
+    return None if value in {None, -1} else value
+
+
 @cache
 def read_stack() -> Stack:
     """The template, with the defaults of its parameters."""
@@ -92,9 +97,11 @@ def read_stack() -> Stack:
             parallelization_factor=stream.get("ParallelizationFactor", 1),
             bisects=stream.get("BisectBatchOnFunctionError", False),
             reports_failures="ReportBatchItemFailures" in stream.get("FunctionResponseTypes", []),
-            max_retries=stream["MaximumRetryAttempts"],
+            max_retries=_limit(stream.get("MaximumRetryAttempts")),
+            max_record_age=_limit(stream.get("MaximumRecordAgeInSeconds")),
             filters=tuple(
-                json.loads(each["Pattern"]) for each in stream["FilterCriteria"]["Filters"]
+                json.loads(each["Pattern"])
+                for each in stream.get("FilterCriteria", {}).get("Filters", ())
             ),
         ),
         visibility_timeout=float(resolved(deliveries["VisibilityTimeout"])),

@@ -20,6 +20,7 @@ from tests.simulation.lambdas import (
     Handler,
     Invocation,
     QueuePoller,
+    QueueTarget,
     StreamPoller,
     StreamSettings,
     failed_ids,
@@ -215,6 +216,28 @@ def test_after_so_many_retries_the_batch_is_discarded_and_the_next_comes(kernel:
     assert json.loads(message.body)["DDBStreamBatchInfo"]["batchSize"] == 2
 
 
+def test_records_of_other_items_behind_one_that_failed_come_again_after_newer_ones(
+    kernel: Kernel,
+) -> None:
+    stream = Stream(kernel, [["a"], ["a"]])
+    stream.write("a", "b1", "b2")
+    assert stream.run() == [["a", "b1", "b2"]] * 3
+
+
+def test_records_that_are_too_old_are_discarded(kernel: Kernel) -> None:
+    stream = Stream(kernel, [["a"]] * 10, max_retries=None, max_record_age=300.0)
+    stream.write("a")
+    kernel.after(0.1, lambda: stream.write("b"))
+    kernel.after(290, lambda: stream.write("c"))
+    stream.run()
+
+    assert stream.batches == [["a", "b"]] * 10 + [["c"]]
+    (message,) = stream.dead_letters.messages
+    body = json.loads(message.body)
+    assert body["requestContext"] == {"condition": "RecordAgeExceeded"}
+    assert body["DDBStreamBatchInfo"]["batchSize"] == 2
+
+
 def test_a_batch_that_failed_is_split_in_two(kernel: Kernel) -> None:
     stream = Stream(kernel, ["raise", None, "raise", None, "raise"], bisects=True, max_retries=0)
     stream.write("a", "b", "c", "d")
@@ -393,6 +416,28 @@ def test_a_rule_chooses_by_the_detail(kernel: Kernel) -> None:
     put_event(bus(kernel, seen), {"callback": "c"}, {"callback": None}, {"callback": "other"}, {})
     kernel.run()
     assert seen == [{"callback": "c"}]
+
+
+def test_a_rule_may_send_to_a_queue_that_a_function_takes_from(kernel: Kernel) -> None:
+    seen: list[Any] = []
+
+    def keep(event: Any, _: Context) -> Any:
+        bodies = [json.loads(record["body"]) for record in event["Records"]]
+        seen.extend((body["detail-type"], body["detail"]["n"]) for body in bodies)
+        failed = event["Records"] if len(seen) == 1 else []
+        return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in failed]}
+
+    faults = Faults()
+    queue = Queue(kernel, "callbacks", visibility_timeout=60)
+    QueuePoller(kernel, faults, queue, function(kernel, keep), batch_size=1)
+    service = EventBridge(kernel, faults, "bus")
+    pattern = {"source": ["s"], "detail-type": ["d", "other"], "detail": {"n": [{"exists": True}]}}
+    service.rules = [Rule(pattern, QueueTarget(kernel, queue))]
+    put_event(service, {"n": 1}, {}, {"n": 2})
+    kernel.run()
+
+    assert seen == [("d", 1), ("d", 2), ("d", 1)]
+    assert queue.messages == []
 
 
 def test_events_fail_in_part(kernel: Kernel) -> None:

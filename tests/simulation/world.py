@@ -50,6 +50,7 @@ LEDGER = "ledger"
 BUS = "outcomes"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:simulated"
 WINDOW = 4
+TRANSACTION_SECONDS = 0.03
 _FUNCTION: Any = {"stack_name": "simulated", "log_level": "INFO"}
 
 
@@ -132,6 +133,7 @@ class World:
         self.around = Around(kernel, faults, self.latency, self.tampering)
 
         self.dynamodb = DynamoDB(kernel, page_items=page_items)
+        self.dynamodb.transaction_seconds = TRANSACTION_SECONDS
         self.trainings = self.dynamodb.add(Table(kernel, TRAININGS, "training_uuid", "entity"))
         self.ledger = self.dynamodb.add(Table(kernel, LEDGER, "notification_id"))
         self.sqs = Sqs()

@@ -1,4 +1,4 @@
-"""What must hold of every function, queue and table in template.yaml, whoever adds the next one."""
+"""What must hold of every function, queue, table and alarm, whoever adds the next one."""
 
 import importlib
 import json
@@ -16,6 +16,7 @@ from tests.cloudformation import (
     ROOT,
     evaluate,
     functions,
+    observability,
     overrides,
     parameters,
     references,
@@ -457,6 +458,41 @@ def test_an_alarm_tells_the_topic_if_there_is_one(name: str) -> None:
         assert evaluate(ALARMS[name][key], given, lookup) == ["arn:topic"]
 
 
+KINDS_OF_ALARM: Final = {
+    "Errors": "Errors",
+    "Throttles": "Throttles",
+    "DestinationDeliveryFailures": "Lost",
+}
+
+
+def alarm_of_function(name: str, metric: str) -> dict[str, Any]:
+    alarm = ALARMS[f"{name}{KINDS_OF_ALARM[metric]}Alarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", metric)
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": name}}]
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 0)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert name in alarm["AlarmDescription"]
+    return alarm
+
+
+@every_function
+@pytest.mark.parametrize("metric", ["Errors", "Throttles"])
+def test_a_function_has_an_alarm_for_its_failures_and_for_being_held_back(
+    name: str, metric: str
+) -> None:
+    alarm = alarm_of_function(name, metric)
+    assert alarm["EvaluationPeriods"] * alarm["Period"] <= 900
+
+
+@every_function
+def test_a_function_whose_failures_aws_puts_somewhere_has_an_alarm_if_that_fails(name: str) -> None:
+    puts = [*events(name, "DynamoDB").values(), FUNCTIONS[name].get("EventInvokeConfig", {})]
+    if any("DestinationConfig" in each for each in puts):
+        assert alarm_of_function(name, "DestinationDeliveryFailures")["EvaluationPeriods"] == 1
+    else:
+        assert f"{name}LostAlarm" not in ALARMS
+
+
 def test_the_deliveries_queue_is_fifo_with_high_throughput_and_no_deduplication_by_content() -> (
     None
 ):
@@ -562,12 +598,59 @@ def test_the_parameters_of_the_design_are_there_with_its_defaults() -> None:
 
 
 def test_every_parameter_has_a_default_and_a_description_and_is_used() -> None:
-    used = set(references([template()["Resources"], template()["Globals"]])) | set(
-        references(list(template()["Conditions"].values()))
-    )
+    used = set(references([template()[part] for part in ("Globals", "Conditions", "Resources")]))
     for name, parameter in template()["Parameters"].items():
         assert {"Default", "Description", "Type"} <= set(parameter)
         assert name in used
+
+
+# --- the nested stack -----------------------------------------------------------------------------
+
+OBSERVABILITY: Final = template()["Resources"]["Observability"]["Properties"]
+
+
+def test_the_nested_stack_gets_just_what_it_asks_for_and_uses_it_all() -> None:
+    asked = set(observability()["Parameters"])
+    assert OBSERVABILITY["TemplateURL"] == "observability.yaml"
+    assert set(OBSERVABILITY["Parameters"]) == asked
+    used = references([observability()[part] for part in ("Conditions", "Resources")])
+    assert asked <= set(used)
+
+
+def test_what_is_watched_has_the_same_name_in_both_templates() -> None:
+    """So that an alarm of `DeliveriesDlq` cannot watch another queue."""
+    for name, handed in OBSERVABILITY["Parameters"].items():
+        if name in template()["Resources"]:
+            attribute = ["QueueName"] if name in QUEUES else []
+            assert handed == ({"Fn::GetAtt": [name, *attribute]} if attribute else {"Ref": name})
+        elif name != "StackName":
+            assert handed == {"Ref": name}
+            assert name in template()["Parameters"]
+    assert OBSERVABILITY["Parameters"]["StackName"] == {"Ref": "AWS::StackName"}
+    assert "AWS::StackName" not in set(references(observability()["Resources"]))
+
+
+def test_the_two_templates_share_no_logical_id_of_a_resource() -> None:
+    assert not set(template()["Resources"]) & set(observability()["Resources"])
+
+
+def test_the_nested_stack_runs_nothing_and_keeps_nothing() -> None:
+    """Alarms, a dashboard, queries: deleting and making it again loses no data."""
+    assert {each["Type"] for each in observability()["Resources"].values()} == {
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Dashboard",
+        "AWS::Logs::QueryDefinition",
+    }
+
+
+def test_the_dashboards_name_has_the_region_as_dashboards_are_global() -> None:
+    (dashboard,) = resources("AWS::CloudWatch::Dashboard").values()
+    assert value(dashboard["DashboardName"]) == "fl-notifications-eu-central-1"
+
+
+@pytest.mark.parametrize("name", ["template.yaml", "observability.yaml"])
+def test_no_template_has_a_merge_key_as_scanners_of_sources_stop_at_them(name: str) -> None:
+    assert "<<:" not in (ROOT / name).read_text()
 
 
 def test_the_outputs_of_the_design_are_there() -> None:
@@ -587,9 +670,10 @@ def test_the_outputs_of_the_design_are_there() -> None:
 
 
 def test_everything_that_is_referred_to_exists() -> None:
-    known = {*template()["Resources"], *template()["Parameters"]}
-    parts = [template()[part] for part in ("Globals", "Resources", "Outputs")]
-    assert {each for each in references(parts) if not each.startswith("AWS::")} <= known
+    for each in (template(), observability()):
+        known = {*each["Resources"], *each["Parameters"]}
+        parts = [each.get(part) for part in ("Globals", "Conditions", "Resources", "Outputs")]
+        assert {name for name in references(parts) if not name.startswith("AWS::")} <= known
 
 
 def test_the_layer_is_the_shared_package() -> None:
