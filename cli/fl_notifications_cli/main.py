@@ -27,6 +27,8 @@ COMMANDS = {
     "dead-letters": "fl_notifications_cli.dead_letters.commands:dead_letters",
     "redrive": "fl_notifications_cli.dead_letters.commands:redrive",
     "secret": "fl_notifications_cli.secret:secret",
+    "invite": "fl_notifications_cli.secret:invite",
+    "receive": "fl_notifications_cli.receive:receive",
 }
 """Subcommand -> module:name. A function's parameters are its arguments and options, as Typer reads
 them, and its docstring is the help; a Typer app is a group of commands. The module is imported only

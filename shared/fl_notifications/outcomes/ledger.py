@@ -20,6 +20,19 @@ RETENTION = timedelta(days=30)
 """How long an entry is kept: twice the 14 days that a message can wait in a queue."""
 
 
+class UnreadableEntryError(Exception):
+    """An entry of the ledger is not what we write there; names the attribute.
+
+    Attributes:
+        field: the attribute that is missing or wrong.
+    """
+
+    def __init__(self, field: str) -> None:
+        """Name the attribute."""
+        super().__init__(f"the ledger's entry cannot be read: field {field}")
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """What is known of a notification.
@@ -40,18 +53,27 @@ class LedgerEntry:
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> "LedgerEntry | None":
-        """Parse an item of the ledger; None if it is not about a delivery."""
+        """Parse an item of the ledger; None if it is not about a delivery.
+
+        Raises:
+            UnreadableEntryError: if it is, and cannot be read.
+        """
         if "attempts" not in item:
             return None
-        outcome = item.get("outcome", {}).get("S")
-        status_code = item.get("status_code", {}).get("N")
-        return cls(
-            attempts=int(item["attempts"]["N"]),
-            outcome=None if outcome is None else OutcomeKind(outcome),
-            status_code=None if status_code is None else int(status_code),
-            reason=item.get("reason", {}).get("S"),
-            at=datetime.fromisoformat(item["at"]["S"]),
-        )
+        field = "attempts"
+        try:
+            attempts = int(item[field]["N"])
+            field = "outcome"
+            outcome = OutcomeKind(item[field]["S"]) if field in item else None
+            field = "status_code"
+            status_code = int(item[field]["N"]) if field in item else None
+            field = "reason"
+            reason = str(item[field]["S"]) if field in item else None
+            field = "at"
+            at = datetime.fromisoformat(item[field]["S"])
+        except (KeyError, ValueError, TypeError):
+            raise UnreadableEntryError(field) from None
+        return cls(attempts, outcome, status_code, reason, at)
 
     def to_item(self, delivery: Delivery) -> dict[str, Any]:
         """The item of the ledger for a delivery."""
