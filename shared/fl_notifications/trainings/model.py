@@ -44,7 +44,7 @@ def _check_uuid(value: str) -> None:
 
 
 Uuid = Annotated[str, Field(max_length=_MAX_SPELLING), BeforeValidator(_as_text)]
-"""A UUID in the spelling in which it came, as it may be part of a key; from an object, the usual."""
+"""A UUID as text, spelt as it came, since it may be part of a key; an object gets the usual one."""
 
 
 def canonical(uuid: str) -> str:
