@@ -152,6 +152,20 @@ class Faults:
 
         self._register(f"before-call.{service}.{operation}", answer)
 
+    def lose_answer(self, operation: str) -> None:
+        """Let the next call of an operation be done, its answer lost, and botocore repeat it."""
+        lost = False
+        service = self.client.meta.service_model.service_name
+
+        def repeat(**_: Any) -> int | None:
+            nonlocal lost
+            if lost:
+                return None
+            lost = True
+            return 0  # seconds to wait before the repetition
+
+        self._register(f"needs-retry.{service}.{operation}", repeat)
+
     def once_answered(self, operation: str, action: Callable[[], object]) -> None:
         """Let something happen right after the next answer to an operation."""
         service = self.client.meta.service_model.service_name
