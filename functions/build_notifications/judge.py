@@ -1,4 +1,4 @@
-"""What a training's record leads to: judged by the training as it was last told, and nothing else."""
+"""What a training's record leads to: judged by the training as it was last told."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -235,9 +235,7 @@ def _again(change: Change, entry: Run) -> Verdict:
     )
 
 
-def _check(
-    kinds: tuple[NotificationType, ...], unreadable: dict[str, UnreadableItemError]
-) -> None:
+def _check(kinds: tuple[NotificationType, ...], unreadable: dict[str, UnreadableItemError]) -> None:
     for kind in kinds:
         for attribute in _NEED.get(kind, ()):
             if attribute in unreadable:
@@ -288,8 +286,8 @@ def _stored(
     values["options"] = training.options.model_copy(update={"required_participants": frozenset()})
     if entry is not None:
         values |= {each: getattr(entry.training, each) for each in _KEPT if each in unreadable}
-    is_news = entry is None or (training.state in FINAL_STATES and kinds)
-    values["error"] = _known(training.error if is_news else entry.training.error)
+    stays = entry is not None and not (training.state in FINAL_STATES and kinds)
+    values["error"] = _known(entry.training.error if entry and stays else training.error)
     return training.model_copy(update=values)
 
 
@@ -310,4 +308,3 @@ def _reason(training: Training, change: Change, entry: Run | None) -> str | None
     if training.state is not TrainingState.ERROR:
         return None
     return _news(training, change, entry).get("reason")
-

@@ -1,7 +1,8 @@
 """What a participant's own record leads to: judged by the entry of the training's run alone."""
 
 from dataclasses import dataclass
-from uuid import UUID
+
+from pydantic import ValidationError
 
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.notifications.announcement import Announcement, Notice
@@ -98,6 +99,8 @@ def _end(change: Change, entry: Run) -> Notice | None:
     end = entry.ended
     if end is None or end.how is EndedAs.INITIAL or change.at - end.at > RETENTION:
         return None
+    if not change.redriven and later_than(end.sequence, change.sequence_number):
+        return None  # of an earlier run
     finished = end.how is EndedAs.COMPLETED
     kind = NotificationType.TRAINING_FINISHED if finished else NotificationType.TRAINING_ERROR
     return Notice(kind=kind, source=end.sequence)
@@ -127,22 +130,19 @@ def _announcement(change: Change, entry: Run, notices: tuple[Notice, ...]) -> An
 
 def _removed(change: Change, entry: Run) -> ChangeEvent | None:
     """The event of a removal, if it can be said who was removed; its reason is still open."""
-    uuid = change.entity.removeprefix(PARTICIPANT_PREFIX)
     try:
-        UUID(uuid)
-    except ValueError:
+        return ParticipantRemoved(
+            training_uuid=change.training_uuid,
+            sequence=change.sequence_number,
+            run=entry.run,
+            receiver_uuid=change.entity.removeprefix(PARTICIPANT_PREFIX),
+            joined_at=(change.old or {}).get("joined_at", {}).get("S"),
+            reason=None,
+            notification_id=None,
+            at=change.at,
+        )
+    except ValidationError:
         return None
-    joined_at = (change.old or {}).get("joined_at", {}).get("S")
-    return ParticipantRemoved(
-        training_uuid=change.training_uuid,
-        sequence=change.sequence_number,
-        run=entry.run,
-        receiver_uuid=uuid,
-        joined_at=joined_at,
-        reason=None,
-        notification_id=None,
-        at=change.at,
-    )
 
 
 def _unreadable(
@@ -150,11 +150,18 @@ def _unreadable(
 ) -> ChangeEvent | None:
     if entry is None or not _in_run(change, entry):
         return None
+    return participant_unreadable(change, entry.run, change.entity, error)
+
+
+def participant_unreadable(
+    change: Change, run: str, entity: str, error: UnreadableItemError
+) -> ParticipantUnreadable:
+    """The event of an item that cannot be read, when its own record or its training's is."""
     return ParticipantUnreadable(
         training_uuid=change.training_uuid,
         sequence=change.sequence_number,
-        run=entry.run,
-        entity=change.entity,
+        run=run,
+        entity=entity,
         field=error.field,
         reason=error.reason,
         at=change.at,

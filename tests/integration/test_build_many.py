@@ -160,6 +160,7 @@ def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
                 ledger_table="ledger",
                 deliveries_queue_url="https://sqs.example/queue.fifo",
                 stream_dlq_url="https://sqs.example/dlq",
+                outcomes_bus="outcomes",
             ),
             Clients(dynamodb=dynamodb, sqs=sqs),
             journal,

@@ -1,4 +1,4 @@
-"""Makes the fan-out of an announcement: one message per receiver, a page of participants at a time."""
+"""Makes the fan-out of an announcement: one message per receiver, a page at a time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -16,9 +16,7 @@ END_TYPES: Final = {
 """What tells the end, by the state of the training."""
 
 
-def notification_types(
-    old: Progress | None, new: Progress | None
-) -> tuple[NotificationType, ...]:
+def notification_types(old: Progress | None, new: Progress | None) -> tuple[NotificationType, ...]:
     """The types of notification that follow a change of a training, in the order of sending.
 
     Args:

@@ -43,10 +43,10 @@ from fl_notifications.server.errors import (
     TrainingRepositoryError,
     WrongStateError,
 )
-from fl_notifications.server.removals import REMOVED_PREFIX, Removal
 from fl_notifications.server.writes import TRANSACTION, Table, attributes
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
+    REMOVED_PREFIX,
     TRAINING_ENTITY,
     Item,
     UnreadableItemError,
@@ -64,6 +64,7 @@ from fl_notifications.trainings.model import (
     TrainingState,
     canonical,
 )
+from fl_notifications.trainings.removals import Removal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

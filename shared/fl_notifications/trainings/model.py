@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
@@ -310,16 +310,16 @@ class Training(Progress):
         for attribute in cls.model_fields:
             try:
                 values |= listed(item, name, (attribute,))
-            except UnreadableItemError as error:
-                unreadable[attribute] = error
+            except UnreadableItemError as no_value:
+                unreadable[attribute] = no_value
         if not isinstance(values.get("error", {}), dict):
             del values["error"]
         try:
             return cls.model_validate(values), unreadable
-        except ValidationError as errors:
-            for field, why in all_errors(errors):
-                error = UnreadableItemError(name, field, why)
-                unreadable.setdefault(field.partition(".")[0], error)
+        except ValidationError as invalid:
+            for field, why in all_errors(invalid):
+                wrong = UnreadableItemError(name, field, why)
+                unreadable.setdefault(field.partition(".")[0], wrong)
         for attribute in _NEEDED:
             if attribute in unreadable:
                 raise unreadable[attribute]

@@ -12,6 +12,7 @@ from fl_notifications.trainings.items import (
     Item,
     UnreadableItemError,
     participant_key,
+    removed_key,
     training_key,
 )
 from fl_notifications.trainings.model import (
@@ -19,6 +20,7 @@ from fl_notifications.trainings.model import (
     Training,
     canonical,
 )
+from fl_notifications.trainings.removals import Removal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -90,6 +92,18 @@ class TrainingTable:
         )
         item: Item | None = answer.get("Item")
         return None if item is None else Training.from_item(item)
+
+    def removal(self, training_uuid: str, participant_uuid: str) -> Removal | None:
+        """Read who was removed by the service, and why; None if nobody was, or it is unreadable."""
+        answer = self._client.get_item(
+            TableName=self._table_name,
+            Key=removed_key(training_uuid, participant_uuid),
+            ConsistentRead=True,
+        )
+        try:
+            return Removal.from_item(answer["Item"]) if "Item" in answer else None
+        except UnreadableItemError:
+            return None
 
     def participant_pages(
         self,
