@@ -145,7 +145,7 @@ class Direct:
 
 
 @contextmanager
-def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
+def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
     """The function's logic, as in its app."""
     logger = logging.getLogger(SERVICE)
     journal = Journal(make_logger(SERVICE), Tally("test"))
@@ -162,7 +162,7 @@ def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
                 stream_dlq_url="https://sqs.example/dlq",
                 outcomes_bus="outcomes",
             ),
-            Clients(dynamodb=dynamodb, sqs=sqs),
+            Clients(dynamodb=dynamodb, sqs=sqs, events=events),
             journal,
             executor=executor,
         )
@@ -348,7 +348,7 @@ def test_memory_does_not_grow_with_the_number_of_participants(aws: Aws) -> None:
 
 def test_deliveries_are_made_no_further_ahead_than_one_window(aws: Aws, batches: Batches) -> None:
     """So that memory does not grow either if the queue is slower than the table."""
-    queue = batches.builder.queue
+    queue = batches.builder.announcer.queue
     made = 0
     accepted = 0
     furthest = 0
