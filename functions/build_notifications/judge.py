@@ -71,7 +71,7 @@ def judge(change: Change, entry: Run | None) -> Verdict:
     if change.new is None:
         return _deleted(change, entry)
     training, unreadable = Training.read(change.new)
-    told = None if entry is None or entry.deleted else entry.training
+    told = _readable(change.old) if entry is None else None if entry.deleted else entry.training
     kinds = notification_types(told, training)
     _check(kinds, unreadable)
     run = _run_after(change, entry, training, kinds, unreadable)
@@ -101,7 +101,9 @@ def _run_after(
 ) -> Run:
     """The entry, once the change is told."""
     number, at = change.sequence_number, change.at
-    run = entry or Run(number, at, number, training, closed=True)
+    # Of an end before the first record that is read, nobody is told.
+    unknown = End(number, EndedAs.INITIAL, at)
+    run = entry or Run(number, at, number, training, ended=unknown, closed=True)
     run = replace(run, told=number, deleted=False)
     run = replace(run, training=_stored(training, entry, kinds, unreadable))
     if training.state in RUNNING_STATES:
@@ -264,7 +266,7 @@ def _readable(image: Item | None) -> Training | None:
 def _differs(run: Run, entry: Run | None) -> bool:
     """Whether an entry says more than it did; a lock or a time is no reason to write it."""
     if entry is None:
-        return False
+        return True
     return replace(run, told=entry.told) != entry or entry.told == OLDER_THAN_THE_SERVICE
 
 
