@@ -28,11 +28,12 @@ OLDER_THAN_THE_SERVICE: Final = "0"
 
 DELETED: Final = "the training was deleted"
 
-_NEED: Final = {
+_NEEDED_BY_ROUNDS: Final = ("model_uuid", "selected", "settings")
+_NEEDED: Final = {
     NotificationType.TRAINING_START: ("model_uuid",),
-    NotificationType.UPDATE_ROUND_START: ("model_uuid", "selected", "settings"),
-    NotificationType.SWAG_ROUND_START: ("model_uuid", "selected", "settings"),
-    NotificationType.MODEL_TEST_ROUND: ("model_uuid", "selected", "settings"),
+    NotificationType.UPDATE_ROUND_START: _NEEDED_BY_ROUNDS,
+    NotificationType.SWAG_ROUND_START: _NEEDED_BY_ROUNDS,
+    NotificationType.MODEL_TEST_ROUND: _NEEDED_BY_ROUNDS,
     NotificationType.TRAINING_FINISHED: ("model_uuid",),
 }
 """What has to be readable for a notification, beside key, state and round."""
@@ -178,10 +179,10 @@ def _event(
 
 
 def _deleted(change: Change, entry: Run | None) -> Verdict:
-    old = _readable(change.old)
+    old = _running(change.old)
     ended = None if entry is None or entry.ended is None else entry.ended.how
     ran = entry is not None and entry.runs
-    if old is not None and old.state in RUNNING_STATES and ended is not EndedAs.COMPLETED:
+    if old is not None and ended is not EndedAs.COMPLETED:
         ran = True  # what began the run may be a dead letter
     if entry is None:
         return Verdict()
@@ -239,7 +240,7 @@ def _again(change: Change, entry: Run) -> Verdict:
 
 def _check(kinds: tuple[NotificationType, ...], unreadable: dict[str, UnreadableItemError]) -> None:
     for kind in kinds:
-        for attribute in _NEED.get(kind, ()):
+        for attribute in _NEEDED.get(kind, ()):
             if attribute in unreadable:
                 raise unreadable[attribute]
 
@@ -256,11 +257,21 @@ def _tell_actor(kinds: tuple[NotificationType, ...]) -> bool:
 
 
 def _readable(image: Item | None) -> Training | None:
-    """A training, if its state and round can be read."""
+    """A training as an image shows it, if all can be read that a round needs."""
     try:
-        return None if image is None else Training.read(image)[0]
+        training, unreadable = Training.read(image or {})
     except UnreadableItemError:
         return None
+    return None if unreadable.keys() & set(_NEEDED_BY_ROUNDS) else training
+
+
+def _running(image: Item | None) -> Training | None:
+    """A training as an image shows it, if it runs there, whatever else can be read."""
+    try:
+        training, _ = Training.read(image or {})
+    except UnreadableItemError:
+        return None
+    return training if training.state in RUNNING_STATES else None
 
 
 def _differs(run: Run, entry: Run | None) -> bool:

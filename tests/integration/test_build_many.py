@@ -62,6 +62,7 @@ class Aws:
             "DynamoDB_20120810.GetItem": self.get,
             "DynamoDB_20120810.PutItem": self.put,
             "AmazonSQS.SendMessageBatch": self.send,
+            "AWSEvents.PutEvents": self.put_events,
         }[operation](given)
         return AWSResponse(request.url, 200, HTTPHeaders(), _Raw(json.dumps(body).encode()))
 
@@ -87,6 +88,9 @@ class Aws:
     def put(self, given: dict[str, Any]) -> dict[str, Any]:
         self.ledger[given["Item"]["notification_id"]["S"]] = given["Item"]
         return {}
+
+    def put_events(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in given["Entries"]]}
 
     def send(self, given: dict[str, Any]) -> dict[str, Any]:
         if self.sent is not None:
@@ -140,6 +144,12 @@ class Direct:
     def get_item(self, **given: Any) -> dict[str, Any]:
         return self.aws.get(given)
 
+    def put_item(self, **given: Any) -> dict[str, Any]:
+        return self.aws.put(given)
+
+    def put_events(self, **given: Any) -> dict[str, Any]:
+        return self.aws.put_events(given)
+
     def send_message_batch(self, **given: Any) -> dict[str, Any]:
         return self.aws.send(given)
 
@@ -179,10 +189,11 @@ def batches(aws: Aws) -> Iterator[Batches]:
     session = boto3.Session("testing", "testing", region_name="eu-central-1")
     dynamodb = session.client("dynamodb", config=CLIENT_CONFIG)
     sqs = session.client("sqs", config=CLIENT_CONFIG)
-    for client in (dynamodb, sqs):
+    bus = session.client("events", config=CLIENT_CONFIG)
+    for client in (dynamodb, sqs, bus):
         events: Any = client.meta.events
         events.register("before-send.*.*", aws.answer)
-    with put_together(dynamodb, sqs) as batches:
+    with put_together(dynamodb, sqs, bus) as batches:
         yield batches
 
 
@@ -338,7 +349,7 @@ def peak(aws: Aws, batches: Batches, participants: int) -> int:
 
 def test_memory_does_not_grow_with_the_number_of_participants(aws: Aws) -> None:
     """Ten pages take what two take: the next one is read while the one before is still there."""
-    with put_together(Direct(aws), Direct(aws)) as batches:
+    with put_together(Direct(aws), Direct(aws), Direct(aws)) as batches:
         peak(aws, batches, 100)  # what is loaded on first use
         one_page = peak(aws, batches, PAGE_SIZE)
         ten_pages = peak(aws, batches, 10 * PAGE_SIZE)

@@ -92,7 +92,7 @@ class Server:
 
 
 @pytest.fixture
-def server(stack: Stack, build: Function) -> Server:  # type: ignore[override]
+def server(stack: Stack, build: Function) -> Server:
     return Server(stack, build)
 
 
