@@ -115,7 +115,7 @@ def test_who_joins_is_told_the_start(stack: Stack, account: Account) -> None:
     event = load("participant-joined")
     assert account.function("BuildNotifications")(event) == {"batchItemFailures": []}
     assert stack.delivered() == []  # there is no such training
-    stack.put(training_item(training_uuid=TRAINING_UUID))
+    account.function("BuildNotifications")(load("training-started"))
     account.function("BuildNotifications")(event)
     (message,) = stack.delivered()
     assert message["notification_type"] == "TRAINING_START"
