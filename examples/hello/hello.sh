@@ -11,7 +11,9 @@ until fl-notifications ring "http://127.0.0.1:$PORT/"; do sleep 1; done
 
 T=$(fl-notifications training create --participant "http://127.0.0.1:$PORT/")
 fl-notifications training start "$T"
+sleep "${PATIENCE:-3}" # a round that is over before it is told would be told no more
 fl-notifications training next-round "$T"
+sleep "${PATIENCE:-3}"
 fl-notifications training finish "$T"
-sleep "${PATIENCE:-3}" # it takes well under a second, and somewhat more after `make up`
+sleep "${PATIENCE:-3}"
 fl-notifications trace "$T"

@@ -1,7 +1,7 @@
 """A participant in FastAPI. `pip install fastapi uvicorn git+https://…/fl-notifications`, then:
 
-    export WEBHOOK_SECRET=$(fl-notifications secret UUID)
-    uvicorn --port 8901 examples.receiver_fastapi.main:app
+export WEBHOOK_SECRET=$(fl-notifications secret UUID)
+uvicorn --port 8901 examples.receiver_fastapi.main:app
 """
 
 import os
