@@ -102,31 +102,11 @@ class Changes:
             ConflictError: if other transactions did not let this one through.
             ClientError: if the transaction failed. Trying again is safe.
         """
-        training_uuid = participant["training_uuid"]["S"]
-        uuid = participant["entity"]["S"].removeprefix(PARTICIPANT_PREFIX)
-        removed: dict[str, Any] = {
-            "reason": {"S": reason},
-            "notification_id": {"S": notification_id},
-            "joined_at": participant.get("joined_at", {"NULL": True}),
-            "at": {"S": at.isoformat()},
-        }
         return self._transact(
             [
                 {"Update": self._mark(notification_id, at, unless_accepted=unless_accepted)},
                 {"Delete": self._if_unchanged(participant, unless_changed)},
-                # An update, as the function may put no items into this table.
-                {
-                    "Update": {
-                        "TableName": self._trainings_table,
-                        "Key": removed_key(training_uuid, uuid),
-                        "UpdateExpression": "SET "
-                        + ", ".join(f"#{name} = :{name}" for name in removed),
-                        "ExpressionAttributeNames": {f"#{name}": name for name in removed},
-                        "ExpressionAttributeValues": {
-                            f":{name}": value for name, value in removed.items()
-                        },
-                    }
-                },
+                {"Update": self._removed(participant, notification_id, reason, at)},
             ]
         )
 
@@ -189,6 +169,30 @@ class Changes:
             mark["ExpressionAttributeNames"] = {"#outcome": "outcome"}
             mark["ExpressionAttributeValues"][":accepted"] = {"S": OutcomeKind.ACCEPTED.value}
         return mark
+
+    def _removed(self, participant: Item, notification_id: str, reason: str, at: datetime) -> Any:
+        """The item that says why a participant was removed.
+
+        It is an update, as the function may put no items into this table.
+        """
+        uuid = participant["entity"]["S"].removeprefix(PARTICIPANT_PREFIX)
+        values: dict[str, Any] = {
+            "reason": {"S": reason},
+            "notification_id": {"S": notification_id},
+            "at": {"S": at.isoformat()},
+        }
+        if "S" in participant.get("joined_at", {}):
+            values["joined_at"] = participant["joined_at"]
+        update = "SET " + ", ".join(f"#{name} = :{name}" for name in values)
+        if "joined_at" not in values:
+            update += " REMOVE #joined_at"
+        return {
+            "TableName": self._trainings_table,
+            "Key": removed_key(participant["training_uuid"]["S"], uuid),
+            "UpdateExpression": update,
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*values, "joined_at")},
+            "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()},
+        }
 
     def _if_unchanged(self, item: Item, attributes: Sequence[str]) -> Any:
         """The key of an item that has been read, and the condition that it is still so."""
