@@ -14,6 +14,9 @@ TRAINING_ENTITY = "TRAINING"
 
 PARTICIPANT_PREFIX = "PARTICIPANT#"
 
+REMOVED_PREFIX = "REMOVED#"
+"""Of the item that says why the failure policy has removed a participant."""
+
 
 REDRIVEN_AS: Final = "redrivenAs"
 """Key of a stream record that comes from a dead letter instead of the stream: the letter's id."""
@@ -107,4 +110,12 @@ def participant_key(training_uuid: AnyUuid, participant_uuid: AnyUuid) -> dict[s
     return {
         "training_uuid": {"S": str(training_uuid)},
         "entity": {"S": f"{PARTICIPANT_PREFIX}{participant_uuid}"},
+    }
+
+
+def removed_key(training_uuid: str, participant_uuid: str) -> dict[str, Any]:
+    """The key of the item that says why a participant was removed."""
+    return {
+        "training_uuid": {"S": training_uuid},
+        "entity": {"S": f"{REMOVED_PREFIX}{participant_uuid}"},
     }

@@ -178,6 +178,17 @@ class TrainingOptions(_Model):
         """Whether the training cannot go on without this participant."""
         return any(same_uuid(participant_uuid, uuid) for uuid in self.required_participants)
 
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse the options of a training's item, whatever else it says; none are the defaults.
+
+        Raises:
+            UnreadableItemError: if they cannot be read.
+        """
+        name = item_name(item)
+        options = listed(item, name, ("options",)).get("options", {})
+        return _validate(cls, options, name, {}, within="options")
+
 
 class Progress(_Model):
     """Where a training is, whatever else its item says.
@@ -254,13 +265,19 @@ def later(moment: str | None, than: str | None) -> bool:
 
 
 def _validate[M: _Model](
-    model: type[M], values: Mapping[str, Any], name: str, renamed: Mapping[str, str]
+    model: type[M],
+    values: Mapping[str, Any],
+    name: str,
+    renamed: Mapping[str, str],
+    *,
+    within: str = "",
 ) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         field, why = first_error(error)
-        raise UnreadableItemError(name, renamed.get(field, field), why) from None
+        path = ".".join(part for part in (within, renamed.get(field, field)) if part)
+        raise UnreadableItemError(name, path, why) from None
 
 
 def _check_key(item: Item, name: str) -> None:
