@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError
@@ -87,6 +88,22 @@ def test_a_new_training_is_initial_in_round_zero_with_its_participants(
     assert sorted(trainings.participants(TRAINING_UUID), key=lambda each: each.uuid) == sorted(
         [ONE.model_copy(update=joined), TWO.model_copy(update=joined)], key=lambda each: each.uuid
     )
+
+
+def test_uuid_objects_are_taken_for_their_text(trainings: TrainingRepository) -> None:
+    training, model, one = UUID(TRAINING_UUID), UUID(MODEL_UUID), UUID(ONE.uuid)
+    receiver = Receiver(uuid=one, message_endpoint=ONE.message_endpoint)
+    trainings.create(training, model, ACTOR, [receiver])
+    trainings.start(training, model_uuid=UUID(OWN_MODEL_UUID), selected=[one])
+    trainings.set_models(training, {one: model})
+    trainings.reported(training, one)
+    (read,) = trainings.participants(training)
+    assert (read.uuid, read.model_uuid, read.reported) == (ONE.uuid, MODEL_UUID, "ONGOING#0")
+    assert trainings.get(TRAINING_UUID).model_uuid == OWN_MODEL_UUID
+    assert trainings.get(TRAINING_UUID).selected == frozenset({ONE.uuid})
+    assert trainings.set_models(training, {UUID(TWO.uuid): None}) == frozenset({TWO.uuid})
+    assert trainings.remove_participant(training, one)
+    assert trainings.delete(training)
 
 
 def test_what_is_written_is_what_the_contract_says(
