@@ -286,7 +286,7 @@ def test_a_round_that_is_repeated_does_not_skip_one(
     """A server that does not know whether its call has succeeded may call again."""
     stack.put(training_item())
     assert trainings.next_round(TRAINING_UUID, after=3) == 4
-    with pytest.raises(WrongStateError, match="round 3 of .* is over: round 4 has begun already"):
+    with pytest.raises(WrongStateError, match=r"round 3 of .* is over: round 4 has begun already"):
         trainings.next_round(TRAINING_UUID, after=3)
     assert place(trainings) == (ONGOING, 4)
 
