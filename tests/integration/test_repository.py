@@ -286,7 +286,7 @@ def test_a_round_that_is_repeated_does_not_skip_one(
     """A server that does not know whether its call has succeeded may call again."""
     stack.put(training_item())
     assert trainings.next_round(TRAINING_UUID, after=3) == 4
-    with pytest.raises(WrongStateError, match=r"in round 4, not .* in round 3"):
+    with pytest.raises(WrongStateError, match=r"round 3 of .* is over: round 4 has begun already"):
         trainings.next_round(TRAINING_UUID, after=3)
     assert place(trainings) == (ONGOING, 4)
 
@@ -308,7 +308,7 @@ def test_of_two_servers_that_take_the_next_step_at_once_one_is_refused(
     step, *_ = STEPS[name]
     stack.put(training_item())
     meanwhile(stack, "UpdateItem", lambda: trainings.next_round(TRAINING_UUID))
-    with pytest.raises(WrongStateError, match="in round 4"):
+    with pytest.raises(WrongStateError, match="round 4 has begun already"):
         step(trainings)
     assert place(trainings) == (ONGOING, 4)
 

@@ -918,14 +918,21 @@ class _Place:
         return cls(training_uuid, progress.state, progress.round, options, before)
 
     def check(self, allowed: Collection[TrainingState], current_round: int | None = None) -> None:
-        if self.state in allowed and current_round in {None, self.round}:
-            return
-        wanted = ", ".join(sorted(allowed))
-        if current_round is not None:
-            wanted += f" in round {current_round}"
-        raise WrongStateError(
-            f"training {self.training_uuid} is {self.state} in round {self.round}, not {wanted}"
-        )
+        if self.state not in allowed:
+            raise WrongStateError(
+                f"training {self.training_uuid} is {self.state} in round {self.round},"
+                f" not {', '.join(sorted(allowed))}"
+            )
+        if current_round is not None and current_round < self.round:
+            raise WrongStateError(
+                f"round {current_round} of training {self.training_uuid} is over:"
+                f" round {self.round} has begun already"
+            )
+        if current_round is not None and current_round > self.round:
+            raise WrongStateError(
+                f"round {current_round} of training {self.training_uuid} has not begun:"
+                f" it is in round {self.round}"
+            )
 
 
 def _round_changes(place: _Place, announced: RoundArguments) -> dict[str, Any]:
