@@ -322,16 +322,16 @@ def _join(table: Table, row: Desired, actual: _Actual) -> Iterator[_Step]:
         elif any(known.get(name) != value for name, value in wished.items()):
             condition, values = "joined_at = :was", {":was": member.joined_at}
             updates.append(table.update_action(key, wished, condition, {}, values))
-    for batch in batched(puts, _PUTS, strict=False):
+    for batch in batched(puts, _PUTS):
         yield _Step(f"{len(batch)} join", tuple(action for pair in batch for action in pair))
-    for some in batched(updates, TRANSACTION - 1, strict=False):
+    for some in batched(updates, TRANSACTION - 1):
         yield _Step(f"change {len(some)} participants", tuple(some))
 
 
 def _leave(table: Table, row: Desired, actual: _Actual) -> Iterator[_Step]:
     """Who leaves."""
     leaving = [uuid for uuid in actual.members if uuid not in row.participants]
-    for batch in batched(leaving, TRANSACTION - 1, strict=False):
+    for batch in batched(leaving, TRANSACTION - 1):
         keys = (participant_key(row.training_uuid, uuid) for uuid in batch)
         yield _Step(f"{len(batch)} leave", tuple(table.delete_action(key) for key in keys))
 
@@ -346,7 +346,7 @@ def _delete(table: Table, row: Desired, actual: _Actual) -> Iterator[_Step]:
         {**training_key(row.training_uuid), "entity": {"S": f"{REMOVED_PREFIX}{uuid}"}}
         for uuid in actual.removals
     ]
-    for batch in batched(keys, TRANSACTION - 1, strict=False):
+    for batch in batched(keys, TRANSACTION - 1):
         actions = tuple(table.delete_action(key) for key in batch)
         yield _Step(f"delete {len(actions)} items that belong to it", actions)
 
