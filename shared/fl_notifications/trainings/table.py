@@ -148,7 +148,7 @@ class TrainingTable:
             return list(left.get("Keys", []))
 
         keys = (participant_key(training_uuid, each) for each in sorted(spelt))
-        for batch in itertools.batched(keys, BATCH_GET, strict=False):
+        for batch in itertools.batched(keys, BATCH_GET):
             if left := until_done(list(batch), call, sleep=self._sleep):
                 raise NotReadError(f"{len(left)} participants")
         return _page(_with_key(items, training_uuid), None, on_unreadable)
@@ -163,35 +163,21 @@ class TrainingTable:
         )
         return None if "LastEvaluatedKey" in answer else answer["Count"]
 
-    def has_participants(self, training_uuid: str, at_least: int) -> bool:
-        """Whether a training has at least so many participants; reads no more than so many."""
-        found = 0
-        pages = self._participant_items(training_uuid, limit=at_least)
-        while found < at_least:
-            page = next(pages, None)
-            if page is None:
-                return False
-            found += len(page[0])
-        return True
-
     def _participant_items(
         self,
         training_uuid: str,
         *,
-        limit: int | None = None,
         resume_after: Callable[[], str | None] = lambda: None,
     ) -> Iterator[tuple[list[Item], str | None]]:
-        items, last = self._query(training_uuid, limit, None)
+        items, last = self._query(training_uuid, None)
         if last is not None and (after := resume_after()) is not None:
-            items, last = self._query(training_uuid, limit, after)
+            items, last = self._query(training_uuid, after)
         yield items, last
         while last is not None:
-            items, last = self._query(training_uuid, limit, last)
+            items, last = self._query(training_uuid, last)
             yield items, last
 
-    def _query(
-        self, training_uuid: str, limit: int | None, after: str | None
-    ) -> tuple[list[Item], str | None]:
+    def _query(self, training_uuid: str, after: str | None) -> tuple[list[Item], str | None]:
         start: dict[str, Any] = {}
         if after is not None:
             start = {
@@ -204,7 +190,7 @@ class TrainingTable:
             **self._participants_of(training_uuid),
             **_PROJECTION,
             ConsistentRead=True,
-            Limit=min(limit or self._page_size, self._page_size),
+            Limit=self._page_size,
             **start,
         )
         items = _with_key(answer["Items"], training_uuid)
