@@ -69,7 +69,7 @@ _PLACES = {
         " ParticipantsNotWrittenError SettingsValueError TooFewParticipantsError"
         " TrainingExistsError TrainingNotFoundError TrainingRepositoryError WrongStateError"
     ),
-    "server.removals": "Removal",
+    "trainings.removals": "Removal",
     "server.repository": "TrainingRepository TrainingStatus",
     "settings": "SettingsError",
     "trainings.items": "UnreadableItemError",
