@@ -68,11 +68,15 @@ def judge(change: Change, entry: Run | None) -> Verdict:
     """
     if entry is not None and not later_than(change.sequence_number, entry.told):
         return _again(change, entry) if change.redriven else Verdict()
-    entry = entry or _older_than_the_service(change)
     if change.new is None:
         return _deleted(change, entry)
     training, unreadable = Training.read(change.new)
-    told = _readable(change.old) if entry is None else None if entry.deleted else entry.training
+    told: Training | None
+    if entry is None or change.adopted:
+        told = _readable(change.new if change.adopted else change.old)
+        entry = _under_way(change, told) if entry is None or told else entry
+    else:
+        told = None if entry.deleted else entry.training
     kinds = notification_types(told, training)
     _check(kinds, unreadable)
     run = _run_after(change, entry, training, kinds, unreadable)
@@ -84,13 +88,12 @@ def judge(change: Change, entry: Run | None) -> Verdict:
     )
 
 
-def _older_than_the_service(change: Change) -> Run | None:
-    """The run that a training is in when the first of its records is read."""
-    old = _readable(change.old)
-    if old is None or old.state not in RUNNING_STATES:
+def _under_way(change: Change, training: Training | None) -> Run | None:
+    """The run that a training is in already when the first of its records is read."""
+    if training is None or training.state not in RUNNING_STATES:
         return None
-    nothing = OLDER_THAN_THE_SERVICE
-    return Run(nothing, change.at, nothing, old, round_change=nothing)
+    number = change.sequence_number if change.adopted else OLDER_THAN_THE_SERVICE
+    return Run(number, change.at, OLDER_THAN_THE_SERVICE, training, round_change=number)
 
 
 def _run_after(
@@ -184,6 +187,7 @@ def _deleted(change: Change, entry: Run | None) -> Verdict:
     ran = entry is not None and entry.runs
     if old is not None and ended is not EndedAs.COMPLETED:
         ran = True  # what began the run may be a dead letter
+    entry = entry or _under_way(change, old)
     if entry is None:
         return Verdict()
     if not ran:

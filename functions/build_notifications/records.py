@@ -67,6 +67,11 @@ class Change:
         return bool(self.record.get(REDRIVEN_AS))
 
     @property
+    def adopted(self) -> bool:
+        """Whether the write side says that the new item was told by another system so far."""
+        return self.old is None and self.new is not None and "adopted_at" in self.new
+
+    @property
     def options_changed(self) -> bool:
         """Whether the item has other options than before."""
         return (self.old or {}).get("options") != (self.new or {}).get("options")

@@ -344,6 +344,15 @@ def test_a_training_older_than_the_service_goes_on_with_its_run(server: Server) 
     assert server.processed() == {"one": [REMOVED]}
 
 
+def test_a_training_that_is_adopted_is_told_to_nobody_until_it_goes_on(server: Server) -> None:
+    server.join("one")
+    server.training("ONGOING", 4, adopted_at="2026-01-01T00:00:00Z")
+    assert server.processed() == {}
+    server.training("ONGOING", 5, adopted_at="2026-01-01T00:00:00Z")
+    server.join("late", joined_at=datetime.now(UTC).isoformat())
+    assert server.processed() == {"one": [UPDATE], "late": [START, UPDATE]}
+
+
 def test_deliveries_say_their_run_start_and_membership(server: Server) -> None:
     server.join("one")
     server.training("ONGOING", started_at="2026-01-01T00:00:00Z")
