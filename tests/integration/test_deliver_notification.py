@@ -339,6 +339,7 @@ def test_a_flaky_receiver_gets_it_in_the_end(
         (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 900),
         (format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True), 1),
     ],
+    ids=["two minutes", "an hour", "garbage", "negative", "a time to come", "a time gone by"],
 )
 def test_retry_after_becomes_the_visibility_timeout(
     stack: Stack, deliver: Function, receivers: Receivers, header: str, wait: int, faults: Faults

@@ -3,15 +3,16 @@
 It catches repeats after the queue's own five minutes, and survives whatever crashes.
 """
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from fl_notifications.aws.batches import Sleep, put_items, until_done
+from fl_notifications.aws.batches import BATCH_GET, Sleep, put_items, until_done
 from fl_notifications.aws.errors import condition_failed
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.outcomes.outcome import OutcomeKind
@@ -24,8 +25,8 @@ RETENTION = timedelta(days=30)
 """How long an entry is kept: twice the 14 days that a message can wait in a queue."""
 
 
-class NotReadError(Exception):
-    """The ledger could not be read completely, after several tries."""
+class LedgerNotReadError(Exception):
+    """The table did not answer for all entries, after several tries."""
 
 
 class UnreadableEntryError(Exception):
@@ -143,14 +144,17 @@ class Ledger:
         """
         key = ledger_key(delivery.notification_id)
         values = {k: v for k, v in entry.to_item(delivery).items() if k not in key}
+        gone = {"status_code", "reason"} - values.keys()  # of an attempt before
         try:
             # Whatever else is noted there stays.
             self._client.update_item(
                 TableName=self._table_name,
                 Key=key,
-                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
+                UpdateExpression="SET "
+                + ", ".join(f"#{name} = :{name}" for name in values)
+                + (" REMOVE " + ", ".join(f"#{name}" for name in sorted(gone)) if gone else ""),
                 ConditionExpression="attribute_not_exists(#outcome)",
-                ExpressionAttributeNames={f"#{name}": name for name in values},
+                ExpressionAttributeNames={f"#{name}": name for name in (*values, *gone)},
                 ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
             )
         except ClientError as error:
@@ -169,7 +173,7 @@ class Ledger:
             ids: at most 100 notification ids, from anybody.
 
         Raises:
-            NotReadError: if the table did not answer for all, after several tries.
+            LedgerNotReadError: if the table did not answer for all, after several tries.
             ClientError: if the table refuses the call.
         """
         items: list[Mapping[str, Any]] = []
@@ -190,13 +194,37 @@ class Ledger:
             return list(left[self._table_name]["Keys"]) if self._table_name in left else []
 
         if until_done([ledger_key(each) for each in ids], call, sleep=self._sleep):
-            raise NotReadError("the ledger did not answer for all keys")
+            raise LedgerNotReadError("the ledger did not answer for all keys")
         return {
             item["notification_id"]["S"]: OutcomeKind(outcome)
             for item in items
             if (outcome := item.get("outcome", {}).get("S")) in set(OutcomeKind)
             and canonical(item["receiver_uuid"]["S"]) == canonical(receiver_uuid)
         }
+
+    def entries(self, notification_ids: Iterable[str]) -> dict[str, LedgerEntry]:
+        """Read what is known of notifications, by id; of some nothing may be known.
+
+        Raises:
+            LedgerNotReadError: if the table left some unread, after several tries.
+            UnreadableEntryError: if an entry is not what we write there.
+            ClientError: if the table refuses the call as a whole.
+        """
+        found: dict[str, LedgerEntry] = {}
+
+        def call(keys: list[Any]) -> list[Any]:
+            answer = self._client.batch_get_item(RequestItems={self._table_name: {"Keys": keys}})
+            for item in answer["Responses"].get(self._table_name, []):
+                if (entry := LedgerEntry.from_item(item)) is not None:
+                    found[item["notification_id"]["S"]] = entry
+            left: Mapping[str, Any] = answer.get("UnprocessedKeys", {})
+            return list(left.get(self._table_name, {}).get("Keys", []))
+
+        keys = map(ledger_key, dict.fromkeys(notification_ids))
+        for batch in itertools.batched(keys, BATCH_GET, strict=False):
+            if left := until_done(list(batch), call, sleep=self._sleep):
+                raise LedgerNotReadError(f"{len(left)} entries could not be read")
+        return found
 
     def record(self, entries: Sequence[tuple[Delivery, LedgerEntry]]) -> set[str]:
         """Write entries, at most 25 of them, over what was known before.
