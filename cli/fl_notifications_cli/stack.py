@@ -6,8 +6,8 @@ The local stack is described by `.local/stack.json`, which `make up` writes and 
 """
 
 import json
-import re
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

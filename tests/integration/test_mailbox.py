@@ -11,16 +11,15 @@ import pytest
 
 from fl_notifications.deliveries.delivery import Delivery, DeliveryReceiver
 from fl_notifications.deliveries.queue import DeliveryQueue
-from fl_notifications.deliveries.signing import receiver_secret
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.outcome import parse_outcome_event
-from fl_notifications.outcomes.waiting import WaitingRound
 from fl_notifications.receiver import verify
 from fl_notifications.trainings.model import OnDeadline
 from fl_notifications.webhooks import signature_headers
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
+from tests.integration.mailboxes import event_of, put_round, secret_of, signed
 from tests.integration.stack import Stack
 from tests.log_lines import SECRETS, check_metrics, steps
 from tests.made import (
@@ -80,31 +79,6 @@ def put_in(stack: Stack, deliver: Function, *deliveries: Delivery) -> list[str]:
     result = deliver(event)
     stack.settle(event, result)
     return [each["itemIdentifier"] for each in result["batchItemFailures"]]
-
-
-def secret_of(stack: Stack, name: str = "one") -> str:
-    answer = stack.secrets.get_secret_value(SecretId=stack.output("SigningSecretArn"))
-    return receiver_secret(answer["SecretString"], uuid_of(name))
-
-
-def event_of(
-    body: str, headers: Mapping[str, str], *, method: str = "POST", path: str = "/"
-) -> dict[str, Any]:
-    return {
-        "version": "2.0",
-        "rawPath": path,
-        "headers": dict(headers),
-        "requestContext": {"http": {"method": method, "path": path}},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
-def signed(
-    stack: Stack, body: str, *, name: str = "one", at: datetime | None = None
-) -> dict[str, Any]:
-    headers = signature_headers([secret_of(stack, name)], "req_1", at or datetime.now(UTC), body)
-    return event_of(body, headers)
 
 
 def ask(
@@ -617,22 +591,6 @@ def test_a_sweep_without_time_leaves_it_to_the_next(
 
 
 # --- deadlines of rounds --------------------------------------------------------------------------
-
-
-def put_round(stack: Stack, **values: Any) -> None:
-    given: dict[str, Any] = {
-        "training_uuid": TRAINING_UUID,
-        "state": "ONGOING",
-        "round": 3,
-        "kind": "UPDATE_ROUND_START",
-        "run": "7",
-        "source": "12",
-        "began_at": NOW,
-        "policy": OnDeadline.REMOVE_UNREPORTED,
-        "deadline_seconds": 60,
-    } | values
-    table = stack.output("WaitingTable")
-    stack.dynamodb.put_item(TableName=table, Item=WaitingRound(**given).to_item())
 
 
 def test_a_round_that_is_overdue_is_told_once(stack: Stack, sweep: Function) -> None:
