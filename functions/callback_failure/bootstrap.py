@@ -10,11 +10,13 @@ from fl_notifications.callbacks import call_back, call_back_on_change
 from fl_notifications.clock import Clock, SystemClock
 from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
 from fl_notifications.notifications.notification import CALLBACK_FAILURE
-from fl_notifications.outcomes.changes import ENFORCE_QUORUM
+from fl_notifications.outcomes.changes import ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK
+from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.telemetry.journal import Journal
 from functions.callback_failure.changes import Changes
 from functions.callback_failure.failure import FailureCallback
 from functions.callback_failure.options import OptionsReader
+from functions.callback_failure.overdue import OverdueCallback
 from functions.callback_failure.participants import ParticipantReader
 from functions.callback_failure.quorum import QuorumCallback
 from functions.callback_failure.settings import Settings
@@ -62,10 +64,13 @@ def build(
     on_change = partial(call_back_on_change, journal=journal, dead_letters=dead_letters)
     failure = FailureCallback(situations, changes, options, clock)
     quorum = QuorumCallback(situations, participants, changes, options)
+    ledger = Ledger(clients.dynamodb, settings.ledger_table, sleep=sleep)
+    overdue = OverdueCallback(situations, participants, ledger, changes, options, clock)
     return Worker(
         callbacks={
             CALLBACK_FAILURE: partial(on_outcome, callback=failure.apply),
             ENFORCE_QUORUM: partial(on_change, callback=quorum.apply),
+            TRAINING_OVERDUE_CALLBACK: partial(on_change, callback=overdue.apply),
         },
         queue=DeliveryQueue(clients.sqs, settings.callbacks_queue_url, sleep=sleep),
         dead_letters=dead_letters,

@@ -78,7 +78,7 @@ class Changes:
         reason: str,
         at: datetime,
         unless_accepted: bool = False,
-        unless_changed: Sequence[str] = ("joined_at",),
+        unless_reported: str | None = None,
     ) -> bool:
         """Delete a participant because of a notification, once for that notification.
 
@@ -93,7 +93,7 @@ class Changes:
             reason: why, in words of ours.
             at: when this is done.
             unless_accepted: not if the notification has been accepted.
-            unless_changed: not if one of these attributes of the participant has changed.
+            unless_reported: not if this is the last round whose result the server has.
 
         Returns:
             Whether it was done by this call; false if a condition does not hold, any more.
@@ -102,10 +102,15 @@ class Changes:
             ConflictError: if other transactions did not let this one through.
             ClientError: if the transaction failed. Trying again is safe.
         """
+        delete = self._if_unchanged(participant, ("joined_at",))
+        if unless_reported is not None:
+            delete["ConditionExpression"] += " AND NOT reported = :reported"
+            values = delete.setdefault("ExpressionAttributeValues", {})
+            values[":reported"] = {"S": unless_reported}
         return self._transact(
             [
                 {"Update": self._mark(notification_id, at, unless_accepted=unless_accepted)},
-                {"Delete": self._if_unchanged(participant, unless_changed)},
+                {"Delete": delete},
                 {"Update": self._removed(participant, notification_id, reason, at)},
             ]
         )
@@ -150,6 +155,27 @@ class Changes:
         if participant is not None:
             writes.append({"ConditionCheck": self._if_unchanged(participant, ("joined_at",))})
         return self._transact(writes)
+
+    def note_progress(self, entry_id: str, after: str, at: datetime) -> None:
+        """Write down in the ledger how far the participants of a training are worked off.
+
+        Args:
+            entry_id: of the entry.
+            after: sort key of the last participant that is.
+            at: when.
+
+        Raises:
+            ClientError: if the ledger does not take it.
+        """
+        self._client.update_item(
+            TableName=self._ledger_table,
+            Key=ledger_key(entry_id),
+            UpdateExpression="SET worked_off = :after, expires_at = :expires_at",
+            ExpressionAttributeValues={
+                ":after": {"S": after},
+                ":expires_at": {"N": str(expiry(at))},
+            },
+        )
 
     def _mark(self, notification_id: str, at: datetime, *, unless_accepted: bool) -> Any:
         """Note at a notification that its receiver was removed because of it."""

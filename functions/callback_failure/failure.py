@@ -56,7 +56,7 @@ class FailureCallback:
             now = self.situations.read(
                 outcome.training_uuid,
                 participant_uuid=outcome.receiver_uuid,
-                notification_id=outcome.notification_id,
+                entry_id=outcome.notification_id,
             )
             training, participant = now.training, now.participant
             if training is None:
@@ -108,7 +108,7 @@ def _why_over(
     if current is not None and later_than(current, outcome.run):
         return "the training is in a later run"
     # Where the entry lags behind a restart. The ledger has it, as the event's contract has not.
-    if now.notification is not None and _text(now.notification, "started_at") != _text(
+    if now.entry is not None and _text(now.entry, "started_at") != _text(
         training.item, "started_at"
     ):
         return "the training was started again"
@@ -117,7 +117,7 @@ def _why_over(
 
 def _why_another(participant: Item, now: Situation, outcome: Outcome) -> str | None:
     """Why the membership that the outcome concerns is not the one of now; None if it is."""
-    if "participant_removed" in (now.notification or {}):
+    if "participant_removed" in (now.entry or {}):
         return "it was removed because of this before"
     if outcome.knows_membership and _text(participant, "joined_at") != outcome.joined_at:
         return "it has joined again"

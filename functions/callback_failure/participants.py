@@ -1,10 +1,11 @@
 """The participants of a training, read consistently and no further than a question needs."""
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from fl_notifications.aws.batches import Sleep, until_done
+from fl_notifications.aws.batches import BATCH_GET, Sleep, until_done
 from fl_notifications.trainings.items import PARTICIPANT_PREFIX, Item, participant_key
 from fl_notifications.trainings.model import canonical
 from functions.callback_failure.situation import NotReadError
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 PAGE_SIZE: Final = 1000
-
-MAX_KEYS: Final = 100
-"""How many keys BatchGetItem takes."""
 
 _ATTRIBUTES: Final = "training_uuid, entity, joined_at, reported, message_endpoint"
 
@@ -50,20 +48,22 @@ class ParticipantReader:
             for uuid, spelt in wanted.items()
             for spelling in (spelt, uuid, uuid.upper())
         }
-        found = {_uuid(item) for item in self._get(list(keys.values())) if _counts(item)}
+        found = {uuid_of(item) for item in self._get(list(keys.values())) if _counts(item)}
         if not wanted.keys() <= found:
             # Only a participant in an uncommon spelling is worth reading all.
             for items in self.pages(training_uuid):
-                found |= {_uuid(item) for item in items if _counts(item)}
+                found |= {uuid_of(item) for item in items if _counts(item)}
         return sorted(spelt for uuid, spelt in wanted.items() if uuid not in found)
 
-    def pages(self, training_uuid: str) -> Iterator[list[Item]]:
-        """All participants, page by page."""
-        after = None
+    def pages(self, training_uuid: str, after: str | None = None) -> Iterator[list[Item]]:
+        """All participants, page by page, or those behind a sort key."""
+        start = None
+        if after is not None:
+            start = {"training_uuid": {"S": training_uuid}, "entity": {"S": after}}
         while True:
-            items, after = self._page(training_uuid, after, PAGE_SIZE)
+            items, start = self._page(training_uuid, start, PAGE_SIZE)
             yield items
-            if after is None:
+            if start is None:
                 return
 
     def _page(
@@ -92,9 +92,9 @@ class ParticipantReader:
             found.extend(answer["Responses"].get(self._table_name, []))
             return dict(answer.get("UnprocessedKeys", {}))
 
-        for start in range(0, len(keys), MAX_KEYS):
+        for some in itertools.batched(keys, BATCH_GET):
             request = {
-                "Keys": keys[start : start + MAX_KEYS],
+                "Keys": list(some),
                 "ConsistentRead": True,
                 "ProjectionExpression": _ATTRIBUTES,
             }
@@ -107,7 +107,7 @@ def _counts(item: Item) -> bool:
     return "S" in item.get("message_endpoint", {})
 
 
-def _uuid(item: Item) -> str | None:
+def uuid_of(item: Item) -> str | None:
     """Whose item it is, in the one spelling; None if its key names nobody."""
     try:
         return canonical(item["entity"]["S"].removeprefix(PARTICIPANT_PREFIX))

@@ -1,4 +1,4 @@
-"""What the tables say at this moment of a training, a participant and a notification."""
+"""What the tables say at this moment: of a training, its run, a participant, a notification."""
 
 import time
 from dataclasses import dataclass
@@ -55,13 +55,13 @@ class Situation:
     Attributes:
         training: None if there is none.
         participant: its item; None if there is none.
-        notification: its entry in the ledger; None if there is none.
+        entry: of the ledger, the one that was asked for; None if there is none.
         run: the training's entry in the ledger; None if there is none.
     """
 
     training: CurrentTraining | None
     participant: Item | None
-    notification: Item | None
+    entry: Item | None
     run: Item | None
 
 
@@ -87,9 +87,9 @@ class SituationReader:
         training_uuid: str,
         *,
         participant_uuid: str | None = None,
-        notification_id: str | None = None,
+        entry_id: str | None = None,
     ) -> Situation:
-        """Read a training with its run, and a participant and a notification if they are given.
+        """Read a training with its run, and a participant and an entry of the ledger if asked for.
 
         Raises:
             UnreadableItemError: if the training's state or round cannot be read.
@@ -100,8 +100,8 @@ class SituationReader:
         if participant_uuid is not None:
             keys.append(participant_key(training_uuid, participant_uuid))
         entries = [run_key(training_uuid)]
-        if notification_id is not None:
-            entries.append(ledger_key(notification_id))
+        if entry_id is not None:
+            entries.append(ledger_key(entry_id))
         items = self._items(keys, entries)
         training, participant = None, None
         for item in items[self._trainings_table]:
@@ -109,13 +109,13 @@ class SituationReader:
                 training = CurrentTraining(item, Progress.from_item(item))
             else:
                 participant = item
-        notification, run = None, None
-        for entry in items[self._ledger_table]:
-            if entry["notification_id"]["S"] == notification_id:
-                notification = entry
+        entry, run = None, None
+        for found in items[self._ledger_table]:
+            if found["notification_id"]["S"] == entry_id:
+                entry = found
             else:
-                run = entry
-        return Situation(training, participant, notification, run)
+                run = found
+        return Situation(training, participant, entry, run)
 
     def _items(
         self, keys: list[dict[str, Any]], entries: list[dict[str, Any]]

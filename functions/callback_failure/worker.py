@@ -16,7 +16,7 @@ from fl_notifications.validation import first_error
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
-RESERVE_SECONDS: Final = 15.0
+RESERVE_SECONDS: Final = 30.0
 """What one event may take: with less than that left, the next invocation begins with it."""
 
 BACKOFF_SECONDS: Final = 5
@@ -26,6 +26,10 @@ MAX_BACKOFF_SECONDS: Final = 900
 
 UNKNOWN_SECONDS: Final = 900
 """How long an event of a newer version waits for this function to become newer, too."""
+
+
+class NotFinishedError(Exception):
+    """A callback has more to do than one invocation has time for; the next one goes on."""
 
 
 class _Named(BaseModel):
@@ -89,6 +93,9 @@ class Worker:
         except UnknownEventError as error:
             self._delayed(record, error)
             return UNKNOWN_SECONDS
+        except NotFinishedError as error:
+            self.journal.callback_goes_on(record["messageId"], str(error))
+            return 0
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are not held up
             self._delayed(record, error)
             tries = int(record["attributes"]["ApproximateReceiveCount"])

@@ -1,14 +1,11 @@
 """CallbackSuccess and CallbackFailure: what follows an outcome or a change."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from fl_notifications.aws.batches import ATTEMPTS
@@ -16,12 +13,36 @@ from fl_notifications.callbacks import call_back
 from fl_notifications.deliveries.delivery import ANNOUNCED_STATE
 from fl_notifications.deliveries.queue import DeadLetterQueue
 from fl_notifications.notification_type import NotificationType
-from fl_notifications.outcomes.outcome import SOURCE, Outcome, OutcomeKind
+from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.trainings.model import Receiver, TrainingState
 from functions.callback_failure.changes import READINGS
 from functions.callback_failure.worker import RESERVE_SECONDS
+from tests.integration.callbacks import (
+    AFTERWARDS,
+    BEFORE,
+    FAILED,
+    FINISHED_AT,
+    REJECTED,
+    RUN,
+    Failure,
+    cancel,
+    change,
+    dead_letters,
+    done,
+    event,
+    given,
+    leave,
+    meanwhile,
+    note,
+    options,
+    participants,
+    reason,
+    run,
+    state,
+    without,
+)
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults, undo_all
 from tests.integration.handlers import Function
@@ -32,162 +53,15 @@ from tests.made import (
     TRAINING_UUID,
     delivery,
     item,
-    outcome,
     participant_item,
     training_item,
     uuid_of,
 )
 
-REJECTED, FAILED = OutcomeKind.REJECTED, OutcomeKind.FAILED
-FINISHED_AT = NOW + timedelta(seconds=2)
-AFTERWARDS = (FINISHED_AT + timedelta(seconds=1)).isoformat()
-RUN = "99"
-"""Sequence number of the change that began the run; one digit less than the next one's."""
-BEFORE = (NOW - timedelta(hours=1)).isoformat()
-
 
 @pytest.fixture
 def success(account: Account) -> Function:
     return account.function("CallbackSuccess")
-
-
-DONE: dict[str, Any] = {"batchItemFailures": []}
-
-
-@dataclass
-class Failure:
-    """CallbackFailure behind its queue."""
-
-    stack: Stack
-    function: Function
-
-    def __call__(self, *events: dict[str, Any], remaining_seconds: float | None = None) -> int:
-        """Bring it events; returns how many of them stay in the queue."""
-        batch = self.stack.callbacks(*events)
-        result = self.function(batch, remaining_seconds=remaining_seconds)
-        return len(result["batchItemFailures"])
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return self.function.lines
-
-    @property
-    def client(self) -> Any:
-        return self.function.app.clients.dynamodb
-
-
-@pytest.fixture
-def failure(stack: Stack, account: Account) -> Failure:
-    return Failure(stack, account.function("CallbackFailure"))
-
-
-def event(kind: OutcomeKind, name: str = "one", **values: Any) -> dict[str, Any]:
-    """An outcome as the bus brings it."""
-    made = delivery(
-        name, **{key: values.pop(key) for key in ("notification_type",) if key in values}
-    )
-    detail = json.loads(outcome(kind, made).message) | {"joined_at": BEFORE, "run": RUN}
-    return bus_event(kind.detail_type, detail | values)
-
-
-def bus_event(detail_type: str, detail: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "version": "0",
-        "id": "17793124-05d4-b198-2fde-7ededc63b103",
-        "detail-type": detail_type,
-        "source": SOURCE,
-        "account": "123456789012",
-        "time": "2026-03-01T12:00:02Z",
-        "region": "eu-central-1",
-        "resources": [],
-        "detail": detail,
-    }
-
-
-def change(detail_type: str = "Participant Removed", name: str = "gone", **values: Any) -> Any:
-    """A change as the builder tells it."""
-    details: dict[str, dict[str, Any]] = {
-        "Participant Removed": {
-            "receiver_uuid": uuid_of(name),
-            "joined_at": BEFORE,
-            "reason": None,
-            "notification_id": None,
-        },
-        "Participant Unreadable": {
-            "entity": f"PARTICIPANT#{uuid_of(name)}",
-            "field": "message_endpoint",
-            "reason": "Field required",
-        },
-        "Training Started": {"state": "ONGOING", "round": 3, "participants": 1},
-        "Training Changed": {"state": "ONGOING", "round": 3, "participants": None},
-    }
-    common = {"training_uuid": TRAINING_UUID, "sequence": "200", "run": RUN}
-    common |= {"at": NOW.isoformat(), "callback": "enforce_quorum"}
-    return bus_event(detail_type, common | details.get(detail_type, {}) | values)
-
-
-def without(told: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """An event as an older version has told it."""
-    detail = {key: value for key, value in told["detail"].items() if key not in keys}
-    return told | {"detail": detail}
-
-
-def note(stack: Stack, told: dict[str, Any], **values: Any) -> None:
-    """What the deliverer has written about a notification that has ended."""
-    entry = {
-        "notification_id": told["detail"]["notification_id"],
-        "attempts": 1,
-        "outcome": "rejected",
-        "at": NOW.isoformat(),
-    }
-    stack.dynamodb.put_item(TableName=stack.ledger_table, Item=item(entry | values))
-
-
-def run(stack: Stack, number: str) -> None:
-    """What the builder has written about the training's run."""
-    entry = item({"notification_id": f"run#{TRAINING_UUID}", "run": number})
-    stack.dynamodb.put_item(TableName=stack.ledger_table, Item=entry)
-
-
-def options(
-    policy: str = "strict", at_least: int = 1, required: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    return {
-        "failure_policy": policy,
-        "min_participants": at_least,
-        "required_participants": [uuid_of(name) for name in required],
-    }
-
-
-def given(stack: Stack, *names: str, **training: Any) -> None:
-    """A training in round 3 with these participants."""
-    stack.put(training_item(**training))
-    for name in names:
-        stack.put(participant_item(name, joined_at=BEFORE))
-
-
-def participants(stack: Stack) -> set[str]:
-    names = {f"PARTICIPANT#{uuid_of(name)}": name for name in ("one", "two", "three")}
-    answer = stack.dynamodb.scan(TableName=stack.trainings_table)
-    return {names[each["entity"]["S"]] for each in answer["Items"] if each["entity"]["S"] in names}
-
-
-def state(stack: Stack) -> str:
-    now = stack.item(TRAINING_UUID)
-    assert now is not None
-    return str(now["state"]["S"])
-
-
-def done(function: Function | Failure) -> str:
-    """What the last line says was done."""
-    return str(steps(function.lines, "called back")[-1]["reason"])
-
-
-def dead_letters(stack: Stack) -> list[tuple[str, Any]]:
-    return [
-        (each["messageAttributes"]["reason"]["stringValue"], json.loads(each["body"]))
-        for each in stack.messages(stack.output("CallbacksDlqUrl"))
-    ]
 
 
 # --- success --------------------------------------------------------------------------------------
@@ -665,36 +539,9 @@ def test_of_two_events_at_once_one_ends_the_training_and_its_error_stays(
     ]
 
 
-def leave(stack: Stack, name: str) -> None:
-    key = {key: participant_item(name)[key] for key in ("training_uuid", "entity")}
-    stack.dynamodb.delete_item(TableName=stack.trainings_table, Key=key)
-
-
-def meanwhile(
-    failure: Failure, operation: str, happens: Callable[[], object], *, times: int = 1
-) -> None:
-    """Let something happen just before the function's next calls of an operation."""
-    events, left = failure.client.meta.events, times
-
-    def before(**_: Any) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            events.unregister(f"before-call.dynamodb.{operation}", before)
-        happens()
-
-    events.register(f"before-call.dynamodb.{operation}", before)
-
-
 # --- the quorum -----------------------------------------------------------------------------------
 
 EVENTS = ["Participant Removed", "Participant Unreadable", "Training Started", "Training Changed"]
-
-
-def reason(failure: Failure) -> str:
-    """What the last line says was done after a change."""
-    lines = [each for each in failure.lines if each.get("message") == "change followed"]
-    return str(lines[-1]["reason"])
 
 
 @pytest.mark.parametrize("detail_type", EVENTS)
@@ -1081,24 +928,6 @@ def test_what_changes_again_and_again_leaves_the_event_in_the_queue(
     assert failure(change()) == 1
     assert failure(change()) == 0
     assert state(stack) == "ERROR"
-
-
-def cancel(failure: Failure, code: str, *, times: int) -> None:
-    """Cancel the next transactions."""
-    faults, left = Faults(failure.client), times
-
-    def answer(model: Any, params: Any, **_: Any) -> Any:
-        del model, params
-        nonlocal left
-        left -= 1
-        if left < 0:
-            return None
-        reasons = [{"Code": "None"}, {"Code": code}, {"Code": "None"}]
-        error = {"Code": "TransactionCanceledException", "Message": "made up"}
-        response = {"Error": error, "CancellationReasons": reasons, "ResponseMetadata": {}}
-        raise ClientError(cast("Any", response), "TransactWriteItems")
-
-    faults._register("before-call.dynamodb.TransactWriteItems", answer)
 
 
 def test_dynamodb_that_answers_in_part_is_asked_for_the_rest(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
-from fl_notifications.outcomes.changes import ENFORCE_QUORUM
+from fl_notifications.outcomes.changes import ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK
 from fl_notifications.outcomes.ledger import RETENTION
 from fl_notifications.outcomes.outcome import SOURCE
 from functions.callback_failure.worker import (
@@ -446,7 +446,7 @@ def test_the_rules_match_on_every_callback_that_is_named_each_in_one_of_them() -
         assert rule.pattern["source"] == [SOURCE]
         assert set(rule.pattern["detail"]) == {"callback"}
         matched += rule.pattern["detail"]["callback"]
-    assert sorted(matched) == sorted({*named, ENFORCE_QUORUM})
+    assert sorted(matched) == sorted({*named, ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK})
 
 
 def _callbacks(cls: Any) -> tuple[str | None, str | None]:

@@ -135,7 +135,7 @@ def _change(stack: Stack, letter: Letter) -> None:
         config=Config(read_timeout=FUNCTION_SECONDS, retries={"total_max_attempts": 1}),
     )
     hide(stack, letter, min(MAX_HIDING_SECONDS, FUNCTION_SECONDS * -(-len(records) // PORTION)))
-    for portion in itertools.batched(records, PORTION, strict=False):
+    for portion in itertools.batched(records, PORTION):
         event = json.dumps({"Records": portion}, default=_as_event).encode()
         answer = client.invoke(FunctionName=function, Payload=event)
         result = json.loads(answer["Payload"].read() or b"null")

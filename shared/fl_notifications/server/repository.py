@@ -718,7 +718,7 @@ class TrainingRepository:
             str(uuid): None if model is None else checked_uuid(model, f"model_uuid of {uuid}")
             for uuid, model in models.items()
         }
-        for batch in itertools.batched(checked.items(), TRANSACTION, strict=False):
+        for batch in itertools.batched(checked.items(), TRANSACTION):
             left = list(batch)
             while left and (failed := self._table.transact(self._models(training_uuid, left))):
                 gone |= {left[place][0] for place in failed}

@@ -227,7 +227,7 @@ class Table:
             answer = self._client.batch_write_item(RequestItems={self._name: requests})
             return list(answer.get("UnprocessedItems", {}).get(self._name, []))
 
-        for batch in itertools.batched(entries, BATCH_WRITE, strict=False):
+        for batch in itertools.batched(entries, BATCH_WRITE):
             # DynamoDB refuses a call that names an item twice.
             by_key = {key_of(entry)["entity"]["S"]: entry for entry in batch}
             requests = [request(entry) for entry in by_key.values()]
