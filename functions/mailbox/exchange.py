@@ -82,12 +82,12 @@ class Exchange:
         receiver, now = str(request.receiver), self.clock.now()
         mailbox = self._read(receiver, request.acknowledge)
         asked = {each.id: each for each in reversed(request.acknowledge)}
-        for some in batched(_of_ids(mailbox.waiting, asked), MAX_DELIVERIES, strict=False):
+        for some in batched(_of_ids(mailbox.waiting, asked), MAX_DELIVERIES):
             self._acknowledge(mailbox, some, asked, now)
         left = _in_turn(
             each for each in mailbox.waiting if each.delivery.notification_id not in asked
         )
-        for some in batched(left, MAX_DELIVERIES, strict=False):
+        for some in batched(left, MAX_DELIVERIES):
             self._give_out(mailbox, some, request.max, now)
         counting = self.concluder.conclude(mailbox.endings, *self._seen(mailbox, now))
         outcomes = self._outcomes(receiver, asked, counting)

@@ -117,7 +117,7 @@ class Concluder:
             if first:
                 self.on_concluded(entry.outcome, outcome)
         untold: set[str] = set()
-        for batch in itertools.batched(told.values(), EVENTS_BATCH, strict=False):
+        for batch in itertools.batched(told.values(), EVENTS_BATCH):
             untold |= self.bus.put(batch)
         gone = [
             ending.waiting

@@ -270,7 +270,7 @@ class WaitingTable:
         """
         items = {(each.owner, each.what): each.to_item() for each in notifications}
         undone: set[str] = set()
-        for batch in itertools.batched(items.values(), BATCH_WRITE, strict=False):
+        for batch in itertools.batched(items.values(), BATCH_WRITE):
             left = put_items(self._client, self._table_name, batch, sleep=self._sleep)
             undone |= {item["notification_id"]["S"] for item in left}
         return undone
@@ -294,7 +294,7 @@ class WaitingTable:
             *({"DeleteRequest": {"Key": key}} for key in keys.values()),
             *({"PutRequest": {"Item": seen.to_item(owner)}} for owner, seen in receivers),
         ]
-        for batch in itertools.batched(writes, BATCH_WRITE, strict=False):
+        for batch in itertools.batched(writes, BATCH_WRITE):
             write_items(self._client, self._table_name, batch, sleep=self._sleep)
 
     def delete(self, item: Item) -> None:
