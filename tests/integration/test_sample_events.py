@@ -28,12 +28,16 @@ def triggers(event: dict[str, Any]) -> set[str]:
     """The functions that this event is for, by the triggers of the template."""
     found = set()
     for name, properties in functions().items():
-        for each in properties["Events"].values():
+        if "FunctionUrlConfig" in properties and "rawPath" in event:
+            found.add(name)
+        for each in properties.get("Events", {}).values():
             trigger = each["Properties"]
             if each["Type"] == "EventBridgeRule":
                 fits = matches(trigger["Pattern"], event)
             elif each["Type"] == "DynamoDB":
                 fits = any(one["eventSource"] == "aws:dynamodb" for one in event.get("Records", []))
+            elif each["Type"] == "Schedule":
+                fits = event.get("detail-type") == "Scheduled Event"
             else:
                 queue, _ = trigger["Queue"]["Fn::GetAtt"]
                 fits = any(

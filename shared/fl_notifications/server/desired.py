@@ -31,13 +31,11 @@ class Member(_Model):
     Attributes:
         joined_at: when it joined, ISO 8601; who leaves and joins again has another one.
         model_uuid: the model that it trains, if not the training's.
-        settings: of its own.
     """
 
     message_endpoint: str
     joined_at: str
     model_uuid: Uuid | None = None
-    settings: Mapping[str, Any] | None = None
 
 
 class Partly(_Model):

@@ -311,7 +311,7 @@ def _join(table: Table, row: Desired, actual: _Actual) -> Iterator[_Step]:
         if _was_removed(uuid, member, actual):
             continue
         known = actual.members.get(uuid)
-        wished = _member(member)
+        wished = member.model_dump()
         key = participant_key(row.training_uuid, uuid)
         if known is None or known.get("joined_at") != member.joined_at:
             present = {name: value for name, value in wished.items() if value is not None}
@@ -365,11 +365,6 @@ def _training(row: Desired, state: TrainingState, now: str) -> dict[str, Any]:
         "selected": None if row.selected is None else sorted(row.selected),
         "settings": None if row.settings is None else check_settings(row.settings),
     }
-
-
-def _member(member: Member) -> dict[str, Any]:
-    settings = None if member.settings is None else check_settings(member.settings)
-    return {**member.model_dump(exclude={"settings"}), "settings": settings}
 
 
 def _server_key(training_uuid: str) -> dict[str, Any]:
