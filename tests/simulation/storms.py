@@ -6,23 +6,20 @@ from dataclasses import replace
 
 from tests.simulation.faults import Fault, Outage, Storm
 from tests.simulation.invariants import check
-from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    A_PAGE_AN_INVOCATION,
+from tests.simulation.plans import (
     DEAD,
     FLAKY,
     FORBIDDEN,
     HEALTHY,
-    LOCAL,
     SILENT,
     SLOW,
     Action,
     Plan,
-    Scenario,
     Step,
     rejecting,
-    run,
 )
+from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.scenario import A_PAGE_AN_INVOCATION, LOCAL, Scenario, run
 
 _MANY = (
     *(Action.NEXT_ROUND,) * 6,

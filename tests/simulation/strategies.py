@@ -5,24 +5,20 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from tests.simulation.faults import KINDS, Fault, Occasion, Outage
-from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    A_PAGE_AN_INVOCATION,
+from tests.simulation.plans import (
     DEAD,
     FLAKY,
     FORBIDDEN,
     HEALTHY,
-    LARGEST,
-    LOCAL,
     SILENT,
     SLOW,
-    SMALLEST,
     Action,
     Plan,
-    Scenario,
     Step,
     rejecting,
 )
+from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.scenario import A_PAGE_AN_INVOCATION, LARGEST, LOCAL, SMALLEST, Scenario
 
 RETRY_AFTERS = (None, "0", "7", "120", "100000", "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "-5")
 TROUBLES = ("connection refused", "connection lost", "tls error", "name not resolved", "timeout")

@@ -8,19 +8,9 @@ import pytest
 from tests.simulation.clients import Tampering
 from tests.simulation.faults import Fault, Kind, Occasion
 from tests.simulation.invariants import check
+from tests.simulation.plans import DEAD, FLAKY, HEALTHY, SLOW, Action, Plan, Step, rejecting
 from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    DEAD,
-    FLAKY,
-    HEALTHY,
-    SLOW,
-    Action,
-    Plan,
-    Scenario,
-    Step,
-    rejecting,
-    run,
-)
+from tests.simulation.scenario import Scenario, run
 from tests.simulation.world import LEDGER, TRAININGS
 
 A = Action

@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 
 from tests.simulation.faults import Storm
 from tests.simulation.invariants import check
-from tests.simulation.scenario import (
-    A_PAGE_AN_INVOCATION,
-    HEALTHY,
-    Action,
-    Plan,
-    Scenario,
-    Step,
-    run,
-)
+from tests.simulation.plans import HEALTHY, Action, Plan, Step
+from tests.simulation.scenario import A_PAGE_AN_INVOCATION, Scenario, run
 from tests.simulation.storms import storm
 from tests.simulation.strategies import CHANGES, EVERYTHING, FAILURES, REPEATS, scenarios
 

@@ -1,5 +1,6 @@
 """The whole service in one process: real logic, stand-ins for AWS, receivers, a virtual clock."""
 
+import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,17 +31,19 @@ from tests.aws.kernel import (
     SimulatedFuture,
 )
 from tests.aws.secrets import SecretsManager
-from tests.aws.sqs import Queue, Redrive, Sqs
+from tests.aws.sqs import Message, Queue, Redrive, Sqs
 from tests.simulation.clients import Around, Client, Latency, Tampering
 from tests.simulation.faults import Faults
 from tests.simulation.lambdas import (
     AsyncInvoker,
     Context,
+    End,
     Function,
     Handler,
     Invocation,
     QueuePoller,
     StreamPoller,
+    failed_ids,
 )
 from tests.simulation.receivers import Receivers, SimulatedPoster
 from tests.simulation.stack import Stack, read_stack
@@ -51,6 +54,8 @@ BUS = "outcomes"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:simulated"
 WINDOW = 4
 TRANSACTION_SECONDS = 0.03
+REDRIVEN_AS = "redrivenAs"
+_NEW_KEYS = {"joined_at", "run", "started_at", "own"}
 _FUNCTION: Any = {"stack_name": "simulated", "log_level": "INFO"}
 
 
@@ -130,7 +135,11 @@ class World:
         self.jitter = random.Random(seed)  # noqa: S311 - a simulation
         self.lines = Lines(kernel)
         self.tampering = tampering or Tampering()
-        self.around = Around(kernel, faults, self.latency, self.tampering)
+        self.around = Around(kernel, faults, self.latency, self.tampering, self._as_sent)
+        self.stamps = 0
+        self.of_an_older_version = False
+        self.upgraded_at: float | None = None
+        self.redriven: list[tuple[Invocation, list[int]]] = []
 
         self.dynamodb = DynamoDB(kernel, page_items=page_items)
         self.dynamodb.transaction_seconds = TRANSACTION_SECONDS
@@ -197,6 +206,81 @@ class World:
         for function in self.functions:
             for process in list(function.running):
                 process.kill()
+
+    def handled_events(self) -> dict[str, list[tuple[dict[str, Any], Invocation]]]:
+        """The events that each callback has handled, and in which invocation."""
+        return {name: each.handled for name, each in self.callbacks.items()}
+
+    # What people do with a deployed stack
+
+    def upgrade(self) -> None:
+        """Become this version of the service: runs and memberships are known from now on."""
+        self.of_an_older_version = False
+        self.upgraded_at = self.kernel.now
+        for key in list(self.ledger.items):
+            if key[0].startswith("run#"):
+                self.ledger.write(key, None, "upgrade")
+
+    def _as_sent(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What an older version sends to the queue has no keys for runs and memberships."""
+        if not self.of_an_older_version or operation != "send_message_batch":
+            return request
+        entries = []
+        for entry in request["Entries"]:
+            body = json.loads(entry["MessageBody"])
+            old = {name: it for name, it in body.items() if name not in _NEW_KEYS}
+            entries.append({**entry, "MessageBody": json.dumps(old)})
+        return {**request, "Entries": entries}
+
+    def redrive_stream(self) -> None:
+        """Have the builder process the stream's dead letters again, as the command does."""
+        letters = [each for each in self.stream_dlq.messages if not each.deleted]
+        letters.sort(key=lambda letter: min(map(_number, self._records(letter)), default=0))
+        self._redrive(letters)
+
+    def _redrive(self, letters: list[Message]) -> None:
+        if not letters:
+            return
+        letter, rest = letters[0], letters[1:]
+        records = [{**record, REDRIVEN_AS: letter.message_id} for record in self._records(letter)]
+        if not records:
+            self._redrive(rest)
+            return
+
+        def done(invocation: Invocation) -> None:
+            if invocation.end is End.ANSWERED and failed_ids(invocation.answer, numbers) == []:
+                letter.deleted = True
+                del self.stream_dlq.groups[letter.group]
+            self._redrive(rest)
+
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        invocation = self.build.invoke({"Records": records}, done)
+        self.redriven.append((invocation, [int(number) for number in numbers]))
+
+    def _records(self, letter: Message) -> list[dict[str, Any]]:
+        """The records that a letter stands for, if what was wrong with them is mended."""
+        body = json.loads(letter.body)
+        if "DDBStreamBatchInfo" in body:
+            first, last = (
+                int(body["DDBStreamBatchInfo"][f"{end}SequenceNumber"]) for end in ("start", "end")
+            )
+            return [
+                record
+                for record in self.stream_poller.discarded
+                if first <= _number(record) <= last
+            ]
+        record = body["record"]
+        keys = record["dynamodb"]["Keys"]
+        now = self.trainings.items.get((keys["training_uuid"]["S"], keys["entity"]["S"]))
+        if body.get("field") is None or body["entity"] != keys["entity"]["S"]:
+            return [record]
+        if now is None or not ("message_endpoint" in now or "model_uuid" in now):
+            return []
+        image = dict(now)
+        if keys["entity"]["S"] == "TRAINING":
+            then = record["dynamodb"].get("NewImage", now)
+            image |= {name: then[name] for name in ("state", "round")}
+        return [{**record, "dynamodb": {**record["dynamodb"], "NewImage": image}}]
 
     # Parts
 
@@ -313,6 +397,10 @@ class World:
             clock=SimulatedClock(self.kernel),
         )
         return lambda event, _: call_back(event)
+
+
+def _number(record: Mapping[str, Any]) -> int:
+    return int(record["dynamodb"]["SequenceNumber"])
 
 
 def with_stream(stack: Stack, **changes: Any) -> Stack:
