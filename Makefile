@@ -5,6 +5,9 @@
 # Python 3 that makes the environment for uv, nothing else; uv finds or fetches Python 3.13 itself.
 PYTHON ?= python3
 
+# Processes that share out the tests: one waits for the stack most of the time.
+WORKERS ?= auto
+
 TOOLS := .local/tools
 UV := $(TOOLS)/uv/bin/uv
 BIN := .venv/bin
@@ -54,7 +57,7 @@ bench: tools $(if $(PEER),$(PEER_ENVIRONMENT)) ## Measure, against the bars (PEE
 ## What CI checks
 
 test: tools check ## Everything CI checks: format, lint, types, templates, requirements, all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
 
 check: format-check lint types validate requirements-check ## Everything but the tests
 

@@ -2,9 +2,12 @@
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as ConnectionFailedError
 from typer.core import TyperGroup
 
 from fl_notifications_cli.errors import CommandError
@@ -17,18 +20,34 @@ COMMANDS = {
     "up": "fl_notifications_cli.local.commands:up",
     "down": "fl_notifications_cli.local.commands:down",
     "invoke": "fl_notifications_cli.local.invoke:invoke",
+    "outputs": "fl_notifications_cli.outputs:outputs",
+    "listen": "fl_notifications_cli.listening.command:listen",
+    "ring": "fl_notifications_cli.ring:ring",
+    "training": "fl_notifications_cli.training:app",
+    "trainings": "fl_notifications_cli.trainings:trainings",
     "trace": "fl_notifications_cli.trace:trace",
+    "tell-again": "fl_notifications_cli.tell_again:tell_again",
     "status": "fl_notifications_cli.status:status",
     "dead-letters": "fl_notifications_cli.dead_letters.commands:dead_letters",
     "redrive": "fl_notifications_cli.dead_letters.commands:redrive",
     "secret": "fl_notifications_cli.secret:secret",
+    "invite": "fl_notifications_cli.secret:invite",
+    "receive": "fl_notifications_cli.receive:receive",
 }
-"""Subcommand -> module:function. The function's parameters are its arguments and options, as Typer
-reads them, and its docstring is the help; the module is imported only when the command is used."""
+"""Subcommand -> module:name. A function's parameters are its arguments and options, as Typer reads
+them, and its docstring is the help; a Typer app is a group of commands. The module is imported only
+when the command is used."""
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class _LazyGroup(TyperGroup):
     """Imports a command's module when it is asked for: `down` needn't wait for what `demo` uses."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # For "did you mean", which asks for the names only.
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Typer's signature
         """Return the names in the order in which the help shows them."""
@@ -39,22 +58,39 @@ class _LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        function: Callable[..., None] = getattr(importlib.import_module(module), name)
-        single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(function)
-        return typer.main.get_command(single)
+        found: typer.Typer | Callable[..., None] = getattr(importlib.import_module(module), name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+            single.command(cmd_name, context_settings=HELP)(found)
+            found = single
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
 
 
 app = typer.Typer(
     cls=_LazyGroup,
-    add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # docstrings' paragraphs stay paragraphs
+    context_settings=HELP,
     pretty_exceptions_enable=False,  # a crash is ours to read: the plain traceback is best
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # Typer's signature
+    if wanted:
+        print(f"fl-notifications {version('fl-notifications')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
     """Run, watch and look after the notification service."""
 
 
@@ -67,6 +103,12 @@ def main() -> None:
         app()
     except CommandError as error:
         print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        sys.exit(1)
+    except (ConnectionFailedError, HTTPClientError) as error:
+        print(f"error: the stack does not answer any more ({error})", file=sys.stderr)
+        sys.exit(1)
+    except ClientError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

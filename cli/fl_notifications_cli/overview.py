@@ -3,30 +3,25 @@
 Each part is asked for by itself: what can't be had is None, and `problems` says why.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fl_notifications.trainings.items import PARTICIPANT_PREFIX, TRAINING_ENTITY
-from fl_notifications.trainings.model import RUNNING_STATES
 from fl_notifications_cli.errors import CommandError
+from fl_notifications_cli.scanning import count_participants, scan_trainings, whole
 from fl_notifications_cli.stack import Stack
 from fl_notifications_cli.tracing.log_reader import Bounds, LogReader
 from fl_notifications_cli.tracing.steps import (
     Step,
     StepKind,
-    in_order,
     parse_step,
 )
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import ScanInputTypeDef
+from fl_notifications_cli.tracing.story import OUTCOMES
+from fl_notifications_cli.tracing.terminal import why
 
 QUEUES = {
     "DeliveriesQueueUrl": "deliveries",
@@ -40,11 +35,7 @@ RECENT = timedelta(minutes=15)
 """How far back outcomes are counted."""
 
 _OLDER = (timedelta(hours=6), timedelta(days=7))
-_JUST_BEFORE = timedelta(milliseconds=1)  # both ends of a window belong to it
-_LAST_OUTCOMES = 8
 _MOST_TRAININGS = 20
-_MOST_SCAN_PAGES = 20  # of 1 MB each
-_MOST_COUNT_PAGES = 5
 _ALARMS_AT_ONCE = 100
 _AGE_WINDOW = timedelta(minutes=10)
 _LOG_BOUNDS = Bounds(lines=50_000, seconds=15)
@@ -126,16 +117,42 @@ class Trainings:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeGroup:
+    """Notifications of one training that ended alike.
+
+    Args:
+        training_uuid: The training.
+        outcome: accepted, rejected, failed or superseded.
+        notification_type: Their type; None for those that were accepted, whatever they are.
+        round: The round that they announce, if they do.
+        why: Status or reason; empty for those that were accepted.
+        number: How many.
+        last: The last one's conclusion: when, and who got it.
+    """
+
+    training_uuid: str
+    outcome: str
+    notification_type: str | None
+    round: int | None
+    why: str
+    number: int
+    last: Step
+
+
+@dataclass(frozen=True, slots=True)
 class Outcomes:
     """What was concluded lately.
 
     Args:
-        last: The last conclusions, the newest first.
+        window: How far back was looked: `RECENT`, or further if nothing happened.
+        groups: What was concluded, training by training, the one that changed last first, in each
+            the worst first.
         recent: How many notifications ended how within `RECENT`.
         complete: Whether all lines of that time were read.
     """
 
-    last: tuple[Step, ...]
+    window: timedelta
+    groups: tuple[OutcomeGroup, ...]
     recent: Counter[str]
     complete: bool
 
@@ -220,9 +237,9 @@ def _queue(stack: Stack, output: str, name: str, ages: dict[str, float]) -> Queu
     )["Attributes"]
     return QueueState(
         name,
-        _number(attributes.get("ApproximateNumberOfMessages")),
-        _number(attributes.get("ApproximateNumberOfMessagesNotVisible")),
-        _number(attributes.get("ApproximateNumberOfMessagesDelayed")),
+        whole(attributes.get("ApproximateNumberOfMessages")),
+        whole(attributes.get("ApproximateNumberOfMessagesNotVisible")),
+        whole(attributes.get("ApproximateNumberOfMessagesDelayed")),
         ages.get(output),
     )
 
@@ -297,104 +314,70 @@ def _trainings(stack: Stack) -> Trainings:
     states: Counter[str] = Counter()
     running: list[RunningTraining] = []
     complete = True
-    for number, item in _training_items(client, table):
-        if number >= _MOST_SCAN_PAGES:
+    for row in scan_trainings(client, table):
+        if row is None:
             complete = False
             break
-        state = item.get("state", {}).get("S", "?")
-        states[state] += 1
-        if state not in RUNNING_STATES:
+        states[row.state] += 1
+        if not row.running:
             continue
-        uuid = item["training_uuid"]["S"]
+        uuid = row.training_uuid
         counted, more = (
-            _participants(client, table, uuid) if len(running) < _MOST_TRAININGS else (None, False)
+            count_participants(client, table, uuid)
+            if len(running) < _MOST_TRAININGS
+            else (None, False)
         )
-        running.append(
-            RunningTraining(
-                uuid,
-                state,
-                _number(item.get("round", {}).get("N")),
-                counted,
-                more,
-                item.get("last_update", {}).get("S"),
-            )
-        )
+        running.append(RunningTraining(uuid, row.state, row.round, counted, more, row.last_update))
     return Trainings(tuple(running), states, complete)
-
-
-def _training_items(client: "DynamoDBClient", table: str) -> Iterator[tuple[int, Any]]:
-    """Every training item, each with the number of the page that it was on."""
-    request: ScanInputTypeDef = {
-        "TableName": table,
-        "FilterExpression": "#e = :training",
-        "ProjectionExpression": "#t, #s, #r, #u",
-        "ExpressionAttributeNames": {
-            "#e": "entity",
-            "#t": "training_uuid",
-            "#s": "state",
-            "#r": "round",
-            "#u": "last_update",
-        },
-        "ExpressionAttributeValues": {":training": {"S": TRAINING_ENTITY}},
-    }
-    for number in range(_MOST_SCAN_PAGES + 1):
-        page = client.scan(**request)
-        for item in page["Items"]:
-            yield number, item
-        if "LastEvaluatedKey" not in page:
-            return
-        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-
-def _participants(client: "DynamoDBClient", table: str, training: str) -> tuple[int, bool]:
-    """How many participants a training has, and whether there are more than were counted."""
-    pages = client.get_paginator("query").paginate(
-        TableName=table,
-        Select="COUNT",
-        KeyConditionExpression="#t = :training AND begins_with(#e, :participant)",
-        ExpressionAttributeNames={"#t": "training_uuid", "#e": "entity"},
-        ExpressionAttributeValues={
-            ":training": {"S": training},
-            ":participant": {"S": PARTICIPANT_PREFIX},
-        },
-    )
-    counted = 0
-    for number, page in enumerate(pages, 1):
-        counted += page["Count"]
-        if number == _MOST_COUNT_PAGES:
-            return counted, "LastEvaluatedKey" in page
-    return counted, False
 
 
 def _outcomes(stack: Stack, now: datetime) -> Outcomes:
     reader = LogReader(stack.client("logs"), stack.output("LogGroup"), bounds=_LOG_BOUNDS)
-    recent: Counter[str] = Counter()
-    last: deque[Step] = deque(maxlen=_LAST_OUTCOMES)
-    for step in _concluded(reader, now - RECENT, None):
-        recent[step.outcome or "?"] += 1
-        last.append(step)
+    groups = _grouped(_concluded(reader, now - RECENT))
     complete = reader.cut_short is None
-    newest = list(last)
-    # Little happened: look further back, but only until there is enough to show.
-    until = now - RECENT - _JUST_BEFORE
-    for older in _OLDER:
-        if len(newest) >= _LAST_OUTCOMES or not complete:
+    recent: Counter[str] = Counter()
+    for group in groups:
+        recent[group.outcome] += group.number
+    window = RECENT
+    for older in _OLDER:  # nothing happened: what was the last thing that did?
+        if groups or not complete:
             break
-        before: deque[Step] = deque(_concluded(reader, now - older, until), _LAST_OUTCOMES)
-        newest = [*before, *newest][-_LAST_OUTCOMES:]
-        until = now - older - _JUST_BEFORE
-    return Outcomes(tuple(reversed(in_order(newest))), recent, complete)
+        window = older
+        groups = _grouped(_concluded(reader, now - older))
+    return Outcomes(window, groups, recent, complete)
 
 
-def _concluded(reader: LogReader, since: datetime, until: datetime | None) -> Iterator[Step]:
-    for line in reader.lines('"concluded"', since=since, until=until):
+def _concluded(reader: LogReader, since: datetime) -> Iterator[Step]:
+    for line in reader.lines('"concluded"', since=since):
         step = parse_step(line)
         if step is not None and step.kind is StepKind.CONCLUDED:
             yield step
 
 
-def _number(text: Any) -> int | None:
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
+type _Alike = tuple[str, str, str | None, int | None, str]
+
+
+def _grouped(steps: Iterable[Step]) -> tuple[OutcomeGroup, ...]:
+    numbers: Counter[_Alike] = Counter()
+    last: dict[_Alike, Step] = {}
+    changed: dict[str, datetime] = {}
+    for step in steps:
+        alike: tuple[str | None, int | None, str] = (None, None, "")
+        if step.outcome != "accepted":
+            alike = (step.notification_type, step.round, why(step))
+        key = (step.training_uuid, step.outcome or "?", *alike)
+        numbers[key] += 1
+        last[key] = max(last.get(key, step), step, key=lambda each: each.at)
+        changed[step.training_uuid] = max(changed.get(step.training_uuid, step.at), step.at)
+    groups = [OutcomeGroup(*key, numbers[key], last[key]) for key in numbers]
+    return tuple(
+        sorted(
+            groups,
+            key=lambda group: (
+                -changed[group.training_uuid].timestamp(),
+                group.training_uuid,
+                OUTCOMES.index(group.outcome) if group.outcome in OUTCOMES else -1,
+                -group.number,
+            ),
+        )
+    )

@@ -93,6 +93,11 @@ def rejecting(round_number: int, *, status: int = 400) -> Behaviour:
     return lambda request, _attempt: Answer(status if request.round == round_number else 200)
 
 
+def uuid_of(url: str) -> str:
+    """A uuid for a receiver that is known by its address only: the same for the same address."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, url.rstrip("/")))
+
+
 class Participant:
     """A receiver, with all that it has been sent.
 
@@ -144,7 +149,10 @@ class Participant:
             attempt = 1 + sum(
                 earlier.headers.get("webhook-id") == known for earlier, _ in self._requests
             )
-            answer = self.behaviour(request, attempt)
+            behaviour = self.behaviour
+        # Without the lock: one that hands requests on may take its time.
+        answer = behaviour(request, attempt)
+        with self._changed:
             self._requests.append((request, answer))
             self._changed.notify_all()
         return answer
@@ -154,12 +162,15 @@ class ParticipantServer:
     """One HTTP server on 127.0.0.1, at a port of its own, with any number of participants.
 
     Use it as a context manager: it listens from the beginning, and stops at the end.
+
+    Args:
+        port: Where; 0 takes a free one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self._participants: dict[str, Participant] = {}
         self._closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
         )
@@ -182,11 +193,16 @@ class ParticipantServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def add(
-        self, behaviour: Behaviour | None = None, *, name: str = "", uuid_: str | None = None
+        self,
+        behaviour: Behaviour | None = None,
+        *,
+        name: str = "",
+        uuid_: str | None = None,
+        path: str | None = None,
     ) -> Participant:
         """Add a participant with a path of its own; by default it accepts everything."""
         identity = uuid_ or str(uuid.uuid4())
-        path = f"/participants/{identity}"
+        path = path or f"/participants/{identity}"
         participant = Participant(
             name or identity, identity, f"{self.url}{path}", behaviour or always()
         )

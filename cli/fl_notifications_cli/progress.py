@@ -1,7 +1,7 @@
 """What a person sees while a command works: each step as it begins, and how long it took."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -46,3 +46,18 @@ class Steps:
         """Show a line."""
         if self._console is not None:
             self._console.print(text, highlight=False)
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Show on standard error, if that is a terminal, that a command reads or waits.
+
+    Yields:
+        Replaces the text.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _text: None
+        return
+    with console.status(text) as status:
+        yield status.update

@@ -6,6 +6,7 @@ The local stack is described by `.local/stack.json`, which `make up` writes and 
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,12 @@ STACK_NAME = "fl-notifications"
 
 STACK_FILE = Path(".local") / "stack.json"
 """Where the description of the local stack is, from the checkout's directory."""
+
+STACK_VARIABLE = "FL_NOTIFICATIONS_STACK"
+"""Environment variable: path of a local stack's description, for commands run from anywhere."""
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The checkout that this is installed from, if it is."""
 
 LOCAL_KEY = "test"
 """Access key and secret of the emulator's root user."""
@@ -167,14 +174,18 @@ def find_stack(
     Args:
         stack_name: The name of a stack on AWS; None for the local one.
         region: The AWS region, when not the caller's own. Not used for the local stack.
-        stack_file: The local stack's description; by default `.local/stack.json` here or in a
-            directory above.
+        stack_file: The local stack's description; by default what `FL_NOTIFICATIONS_STACK` names,
+            else `.local/stack.json` here, in a directory above, or in the checkout.
 
     Raises:
         StackNotFoundError: There is none, it doesn't answer, or may not be described.
     """
     if stack_name is not None:
         return _describe(stack_name, region, None)
+    if stack_file is None and (named := os.environ.get(STACK_VARIABLE)):
+        stack_file = Path(named)
+        if not stack_file.is_file():
+            raise StackNotFoundError(f"{STACK_VARIABLE} names {named}, which is not there")
     if stack_file is None:
         stack_file = next((path for path in _candidates() if path.is_file()), None)
     if stack_file is None or not stack_file.is_file():
@@ -201,7 +212,7 @@ def find_stack(
 
 def _candidates() -> Iterator[Path]:
     here = Path.cwd()
-    return (directory / STACK_FILE for directory in (here, *here.parents))
+    return (directory / STACK_FILE for directory in (here, *here.parents, CHECKOUT))
 
 
 def _describe(name: str, region: str | None, endpoint_url: str | None) -> Stack:

@@ -1,41 +1,46 @@
 """The command `status`: one screen that says how the stack is doing."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from fl_notifications_cli.options import Region, StackName
 from fl_notifications_cli.overview import (
     RECENT,
+    OutcomeGroup,
+    Outcomes,
     Overview,
     QueueState,
     RunningTraining,
     look,
 )
+from fl_notifications_cli.progress import working
 from fl_notifications_cli.stack import Stack, find_stack
 from fl_notifications_cli.tracing.steps import timestamp
 from fl_notifications_cli.tracing.terminal import (
     STYLES,
+    UNKNOWN,
     count,
+    marked,
     notification_name,
     outcome_counts,
     output_console,
+    plain_table,
     printable,
-    result,
+    shown,
 )
 
-UNKNOWN = "\N{EN DASH}"
-"""Shown for what can't be had here."""
-
-_SHORT = 13
-_WIDE = 130
 _MEDIUM = 100
+_MOST_ROWS = 10
+_MOST_GROUPS = 6
+_MOST_TOLD = 5
 
 
 def status(
@@ -50,11 +55,8 @@ def status(
     UTC.
     """
     stack = find_stack(stack_name, region=region)
-    console = output_console(stderr=False)
-    if console.is_terminal and not as_json:
-        with Console(stderr=True).status("Asking the stack"):
-            overview = look(stack, datetime.now(UTC))
-    else:
+    console = output_console()
+    with working("Asking the stack"):
         overview = look(stack, datetime.now(UTC))
     if as_json:
         print(json.dumps(as_dict(stack, overview), indent=2))
@@ -112,8 +114,19 @@ def as_dict(stack: Stack, overview: Overview) -> dict[str, Any]:
             "recent": dict(outcomes.recent),
             "recent_minutes": RECENT.total_seconds() / 60,
             "complete": outcomes.complete,
-            "last": [
-                {"training_uuid": step.training_uuid} | step.as_json() for step in outcomes.last
+            "groups_minutes": outcomes.window.total_seconds() / 60,
+            "groups": [
+                {
+                    "training_uuid": group.training_uuid,
+                    "outcome": group.outcome,
+                    "notification_type": group.notification_type,
+                    "round": group.round,
+                    "why": group.why,
+                    "count": group.number,
+                    "last_at": timestamp(group.last.at),
+                    "last_receiver_uuid": group.last.receiver_uuid,
+                }
+                for group in outcomes.groups
             ],
         },
         "problems": list(overview.problems),
@@ -137,11 +150,11 @@ def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
         Text(),
         _queues(overview.queues),
         Text(),
-        _alarms(overview),
+        _alarms(overview, local=stack.local),
         Text(),
         *_trainings(overview, width),
         Text(),
-        *_outcomes(overview, width),
+        *_outcomes(overview),
     ]
     parts += [
         Text(f"Not to be had: {printable(problem)}", style="yellow")
@@ -150,32 +163,24 @@ def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-    for column in columns:
-        table.add_column(column, no_wrap=True, justify="right" if column in _RIGHT else "left")
-    return table
-
-
-_RIGHT = {"waiting", "in flight", "delayed", "oldest", "round", "participants"}
-
-
 def _queues(queues: tuple[QueueState, ...]) -> Table:
-    table = _table("queue", "waiting", "in flight", "delayed", "oldest")
+    table = plain_table("queue", "waiting", "in flight", "delayed", "oldest")
     for queue in queues:
         bad = queue.dead and (queue.waiting or queue.in_flight)
         table.add_row(
             queue.name,
-            _shown(queue.waiting),
-            _shown(queue.in_flight),
-            _shown(queue.delayed),
+            shown(queue.waiting),
+            shown(queue.in_flight),
+            shown(queue.delayed),
             UNKNOWN if queue.oldest_seconds is None else _age(queue.oldest_seconds),
             style="bold red" if bad else "",
         )
     return table
 
 
-def _alarms(overview: Overview) -> RenderableType:
+def _alarms(overview: Overview, *, local: bool) -> RenderableType:
+    if local:
+        return Text(f"alarms   {UNKNOWN} (the emulator evaluates none)", style="dim")
     if overview.alarms is None or not overview.alarm_count:
         return Text(f"alarms   {UNKNOWN}", style="dim")
     if not overview.alarms:
@@ -204,12 +209,12 @@ def _trainings(overview: Overview, width: int) -> list[RenderableType]:
     if not trainings.running:
         return [head]
     update = ["last update"] if width >= _MEDIUM else []
-    table = _table("training", "state", "round", "participants", *update)
+    table = plain_table("training", "state", "round", "participants", *update)
     for training in trainings.running[:_MOST_ROWS]:
         table.add_row(
             printable(training.training_uuid),
             training.state,
-            _shown(training.round),
+            shown(training.round),
             _participants(training),
             *[printable(training.last_update or UNKNOWN) for _ in update],
         )
@@ -219,46 +224,63 @@ def _trainings(overview: Overview, width: int) -> list[RenderableType]:
     return parts
 
 
-_MOST_ROWS = 10
-
-
 def _participants(training: RunningTraining) -> str:
-    return f"≥ {training.participants:,}" if training.more else _shown(training.participants)
+    return f"≥ {training.participants:,}" if training.more else shown(training.participants)
 
 
-def _outcomes(overview: Overview, width: int) -> list[RenderableType]:
+def _outcomes(overview: Overview) -> list[RenderableType]:
     outcomes = overview.outcomes
     if outcomes is None:
         return [Text(f"outcomes   {UNKNOWN}", style="dim")]
     minutes = f"{RECENT.total_seconds() / 60:.0f} minutes"
-    head = Text.assemble(("Last outcomes", "bold"), f"   in the last {minutes}: ")
+    head = Text.assemble((f"Outcomes of the last {minutes}", "bold"), ": ")
     head.append_text(outcome_counts(outcomes.recent))
     if not outcomes.complete:
         head.append(" (at least: not all lines were read)", style="yellow")
-    if not outcomes.last:
-        return [head]
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, show_edge=False)
-    cut = None if width >= _WIDE else _SHORT
-    table.add_column("time (UTC)", no_wrap=True)
-    if width >= _MEDIUM:
-        table.add_column("training", no_wrap=True, max_width=cut)
-    table.add_column("receiver", no_wrap=True, max_width=cut)
-    table.add_column("notification", no_wrap=True)
-    table.add_column("outcome", overflow="fold")
-    for step in outcomes.last:
-        at = step.at.astimezone(UTC)
-        table.add_row(
-            f"{at:%H:%M:%S}" if at.date() == overview.at.date() else f"{at:%m-%d %H:%M}",
-            *([printable(step.training_uuid)] if width >= _MEDIUM else []),
-            printable(step.receiver_uuid or ""),
-            notification_name(step.notification_type, step.round),
-            Text(result(step), style=STYLES.get(step.outcome or "", "")),
+    parts: list[RenderableType] = [head]
+    if outcomes.groups and outcomes.window != RECENT:
+        parts.append(Text(f"The last before, within {_window(outcomes)}:", style="dim"))
+    trainings = list(dict.fromkeys(group.training_uuid for group in outcomes.groups))
+    for uuid in trainings[:_MOST_TOLD]:
+        groups = [group for group in outcomes.groups if group.training_uuid == uuid]
+        parts.append(Text(f"training {printable(uuid)}"))
+        parts.append(
+            Padding(_groups(groups[:_MOST_GROUPS], overview.at), (0, 0, 0, 2), expand=False)
         )
-    return [head, table]
+        if len(groups) > _MOST_GROUPS:
+            parts.append(Text(f"  … and {len(groups) - _MOST_GROUPS} more kinds", style="dim"))
+    if len(trainings) > _MOST_TOLD:
+        parts.append(
+            Text(f"… and {count(len(trainings) - _MOST_TOLD, 'more training')}", style="dim")
+        )
+    if trainings:
+        parts.append(Text("Who and why: fl-notifications trace TRAINING", style="dim"))
+    return parts
 
 
-def _shown(number: int | None) -> str:
-    return UNKNOWN if number is None else f"{number:,}"
+def _window(outcomes: Outcomes) -> str:
+    hours = outcomes.window.total_seconds() / 3600
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"  # noqa: PLR2004
+
+
+def _groups(groups: Sequence[OutcomeGroup], now: datetime) -> Table:
+    """How a training's notifications ended: how many, what, when the last one, and why."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for group in groups:
+        at = group.last.at.astimezone(UTC)
+        what = group.notification_type and notification_name(group.notification_type, group.round)
+        table.add_row(
+            f"{group.number:,}",
+            marked(group.outcome),
+            f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%m-%d %H:%M}",
+            ": ".join(part for part in (what, group.why) if part),
+            style=STYLES.get(group.outcome, ""),
+        )
+    return table
 
 
 def _age(seconds: float) -> str:

@@ -3,29 +3,35 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from fl_notifications.trainings.model import TrainingState
 from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.options import Region, StackName
+from fl_notifications_cli.progress import working
+from fl_notifications_cli.scanning import find_training, is_uuid, look_up_training, spellings
 from fl_notifications_cli.stack import Stack, find_stack
 from fl_notifications_cli.tracing.log_reader import Follower, LogReader
 from fl_notifications_cli.tracing.page import page
 from fl_notifications_cli.tracing.since import parse_since
-from fl_notifications_cli.tracing.steps import Step, Wanted, in_order
-from fl_notifications_cli.tracing.story import TrainingStory, tell
+from fl_notifications_cli.tracing.steps import Step, Wanted, in_order, spelled
+from fl_notifications_cli.tracing.story import TrainingStory, tell_all
 from fl_notifications_cli.tracing.terminal import (
+    Name,
+    explain,
+    nameless,
     output_console,
     printable,
     render,
+    shown,
     step_line,
     summary,
 )
@@ -35,10 +41,19 @@ POLL_SECONDS = 2.0
 
 _INCOMPLETE = 3
 _MOST_TROUBLES = 10
+_MOST_NAMED = 5
 
 
 def trace(  # noqa: PLR0913  # Typer makes one option of each
-    training_uuid: Annotated[str, typer.Argument(help="The training.", metavar="TRAINING_UUID")],
+    training_uuid: Annotated[
+        str | None,
+        typer.Argument(
+            help="The training: its uuid, or how it begins. Not needed with --receiver or"
+            " --notification.",
+            metavar="[TRAINING_UUID]",
+            show_default=False,
+        ),
+    ] = None,
     *,
     receiver: Annotated[
         str | None, typer.Option(help="Only this receiver: its uuid, or how it begins.")
@@ -73,72 +88,121 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
     Reads the stack's log and shows a table for each receiver, in the order of time and with what
     failed in red, and a summary. Times are in UTC, "after" is counted from the state change.
 
+    A receiver's log has the notification's id as `webhook-id`: `--notification` finds what it
+    belongs to.
+
     Exit status: 1 if there is nothing to show, 3 if there was too much to read all of it.
     """
     if follow and html is not None:
         raise typer.BadParameter("--follow and --html don't go together")
-    wanted = Wanted(training_uuid.strip(), receiver, notification, _parse_since(since))
+    if training_uuid is None and receiver is None and notification is None:
+        raise typer.BadParameter("name a training, or --receiver or --notification")
     stack = find_stack(stack_name, region=region)
+    wanted, name = _resolve(
+        stack, Wanted(training_uuid, receiver, notification, _parse_since(since))
+    )
     reader = LogReader(stack.client("logs"), stack.output("LogGroup"))
     if follow:
         _follow(reader, wanted, as_json=as_json)
         return
-    story = read_story(reader, wanted, console=Console(stderr=True))
-    if not story.steps and not as_json:
+    stories = read_stories(reader, wanted)
+    if not stories and not as_json:
         raise CommandError(_nothing_found(stack, wanted))
-    if html is not None and story.steps:
-        write_page(story, html, note=_note(wanted, reader.cut_short))
+    if html is not None and len(stories) > 1:
+        named = "\n  ".join(printable(story.training_uuid) for story in stories)
+        raise CommandError(f"a page shows one training; name one of these:\n  {named}")
+    if html is not None and stories:
+        write_page(stories[0], html, note=_note(wanted, reader.cut_short), name=name)
     if as_json:
-        print(json.dumps([step.as_json() for step in story.steps], indent=2))
-    console = output_console(stderr=as_json)
-    if html is not None and story.steps:
-        console.print(summary(story, width=console.width))
-        size = html.stat().st_size / 1_000_000
-        console.print(f"The timeline is in {html} ({size:.1f} MB): open it in a browser.")
-    elif not as_json:
-        for part in render(story, width=console.width):
-            console.print(part)
+        steps = in_order(step for story in stories for step in story.steps)
+        print(json.dumps([step.as_json() for step in steps], indent=2))
+    _show(stories, output_console(stderr=as_json), name, html=html, as_json=as_json)
     if reader.cut_short is not None:
         print(f"incomplete: {reader.cut_short}; --since or --receiver reads less", file=sys.stderr)
         raise typer.Exit(_INCOMPLETE)
 
 
-def read_story(
-    reader: LogReader, wanted: Wanted, *, console: Console | None = None
-) -> TrainingStory:
-    """Read what the log says about a training.
+def _show(
+    stories: list[TrainingStory], console: Console, name: Name, *, html: Path | None, as_json: bool
+) -> None:
+    for story in stories:
+        if html is not None:
+            console.print(summary(story, name=name))
+            size = html.stat().st_size / 1_000_000
+            console.print(f"The timeline is in {html} ({size:.1f} MB): open it in a browser.")
+        elif not as_json:
+            for part in render(story, width=console.width, name=name):
+                console.print(part)
+            if len(stories) > 1:
+                console.print()
+
+
+def _resolve(stack: Stack, wanted: Wanted) -> tuple[Wanted, Name]:
+    """Look the training up: its whole uuid for the beginning of one, and who its actor is."""
+    if wanted.training_uuid is None:
+        return wanted, nameless
+    text = wanted.training_uuid.strip()
+    wanted = replace(wanted, training_uuid=text)
+    if is_uuid(text):
+        row = look_up_training(stack, text)
+    else:
+        try:
+            row = find_training(stack, text)
+        except (ClientError, BotoCoreError, CommandError):
+            return wanted, nameless  # the log may know it: by how it begins
+        wanted = replace(wanted, training_uuid=row.training_uuid)
+    actor = row and row.actor_uuid
+    return wanted, _actor(actor) if actor else nameless
+
+
+def _actor(actor_uuid: str) -> Name:
+    return lambda uuid: "actor" if spelled(uuid) == spelled(actor_uuid) else None
+
+
+def read_stories(reader: LogReader, wanted: Wanted) -> list[TrainingStory]:
+    """Read what the log says about trainings.
 
     Args:
         reader: Reads the stack's log group; its `cut_short` then says whether that was all.
         wanted: Which steps.
-        console: Where to show that it reads, on a terminal; None shows nothing.
+
+    Returns:
+        One story for each training, in the order in which they begin.
 
     Raises:
-        CommandError: The log can't be read.
+        CommandError: The log can't be read, or there is more than one training that begins so.
     """
     steps: list[Step] = []
-    for spelling in _spellings(wanted.training_uuid):
-        spelled = replace(wanted, training_uuid=spelling)
-        steps = list(_watched(_read(reader, spelled), console))
-        if steps:
-            break
-    # As the log spells it, which is what the FL server knows it by.
-    return tell(steps[0].training_uuid if steps else wanted.training_uuid, steps)
+    with working("Reading the log") as update:
+        for spelling in _spellings(wanted):
+            steps = list(_watched(_read(reader, spelling), update))
+            if steps:
+                break
+    stories = tell_all(steps)
+    if wanted.training_uuid is not None and len(stories) > 1:
+        named = "\n  ".join(printable(story.training_uuid) for story in stories[:_MOST_NAMED])
+        raise CommandError(f"{len(stories)} trainings begin so:\n  {named}")
+    return stories
 
 
-def write_page(story: TrainingStory, to: Path, *, note: str | None = None) -> None:
+def write_page(
+    story: TrainingStory, to: Path, *, note: str | None = None, name: Name = nameless
+) -> None:
     """Write a training's story as one self-contained HTML page.
 
     Args:
         story: The training's story.
         to: The file; replaced if it exists.
         note: What a reader has to know about what is missing, if anything is.
+        name: What receivers are called.
 
     Raises:
         CommandError: The file can't be written.
     """
     try:
-        to.write_text(page(story, made_at=datetime.now(UTC), note=note), encoding="utf-8")
+        to.write_text(
+            page(story, made_at=datetime.now(UTC), note=note, name=name), encoding="utf-8"
+        )
     except OSError as error:
         raise CommandError(f"{to} can't be written: {error.strerror or error}") from error
 
@@ -150,15 +214,11 @@ def _parse_since(text: str | None) -> datetime | None:
         raise typer.BadParameter(str(error), param_hint="--since") from error
 
 
-def _spellings(uuid: str) -> list[str]:
-    """The uuid as given and, if that is another one, as it is usually spelled.
-
-    The log has the spelling of the trainings table, and CloudWatch's filter heeds case.
-    """
-    try:
-        return list(dict.fromkeys((uuid, str(UUID(uuid)))))
-    except ValueError:
-        return [uuid]
+def _spellings(wanted: Wanted) -> list[Wanted]:
+    """What is asked for, in the spellings that the log may have: CloudWatch's filter heeds case."""
+    if wanted.training_uuid is None:
+        return [wanted]
+    return [replace(wanted, training_uuid=text) for text in spellings(wanted.training_uuid)]
 
 
 def _read(reader: LogReader, wanted: Wanted) -> Iterator[Step]:
@@ -168,31 +228,17 @@ def _read(reader: LogReader, wanted: Wanted) -> Iterator[Step]:
         raise CommandError(f"the log can't be read: {explain(error)}") from error
 
 
-def _watched(steps: Iterator[Step], console: Console | None) -> Iterator[Step]:
-    if console is None or not console.is_terminal:
-        yield from steps
-        return
-    with console.status("Reading the log") as status:
-        for number, step in enumerate(steps, 1):
-            if number % 1000 == 0:
-                status.update(f"Reading the log: {number:,} steps so far")
-            yield step
-
-
-def explain(error: ClientError | BotoCoreError) -> str:
-    """What AWS said, on one line and without the request around it."""
-    if isinstance(error, ClientError):
-        said = error.response.get("Error", {})
-        return printable(f"{said.get('Message') or said.get('Code') or error}")
-    return printable(str(error))
+def _watched(steps: Iterator[Step], update: Callable[[str], None]) -> Iterator[Step]:
+    for number, step in enumerate(steps, 1):
+        if number % 1000 == 0:
+            update(f"Reading the log: {number:,} steps so far")
+        yield step
 
 
 def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
     console = output_console()
-    followers = [
-        Follower(reader, replace(wanted, training_uuid=spelling))
-        for spelling in _spellings(wanted.training_uuid)
-    ]
+    width = console.width if console.is_terminal else None
+    followers = [Follower(reader, spelling) for spelling in _spellings(wanted)]
     troubles, shown = 0, False
     try:
         while True:
@@ -209,7 +255,7 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
                 if as_json:
                     print(json.dumps(step.as_json()), flush=True)
                 else:
-                    console.print(step_line(step), soft_wrap=True)
+                    console.print(step_line(step, width=width), soft_wrap=width is None)
             if not shown and not steps and not troubles:
                 print("Nothing yet. Waiting for new steps; Ctrl-C ends this.", file=sys.stderr)
             shown = True
@@ -243,24 +289,13 @@ def _nothing_found(stack: Stack, wanted: Wanted) -> str:
         )
         if value is not None
     ]
-    lines = [
-        f"the log of stack {stack.name} has no steps of training "
-        f"{printable(wanted.training_uuid)}"
-        + (f" with this {' and '.join(narrowed)}" if narrowed else "")
-    ]
-    if narrowed:
+    of = "" if wanted.training_uuid is None else f" of training {printable(wanted.training_uuid)}"
+    with_ = f" with this {' and '.join(narrowed)}" if narrowed else ""
+    lines = [f"the log of stack {stack.name} has no steps{of}{with_}"]
+    if narrowed and wanted.training_uuid is not None:
         lines.append(f"Try it without {' and '.join(narrowed)}.")
-    known = _known_state(stack, wanted.training_uuid)
-    if known is None:
-        lines.append(
-            "The trainings table has no such training: see to the uuid;"
-            " 'fl-notifications status' lists the trainings that are running."
-        )
-    elif known:
-        lines.append(
-            f"The training exists ({known}). Lines take some seconds to become readable, and"
-            " are deleted after the log group's retention time."
-        )
+    if wanted.training_uuid is not None:
+        lines += filter(None, [_known_state(stack, wanted.training_uuid)])
     lines.append(
         "Is it in another stack? --stack-name and --region choose one."
         if not stack.local
@@ -270,18 +305,29 @@ def _nothing_found(stack: Stack, wanted: Wanted) -> str:
 
 
 def _known_state(stack: Stack, training_uuid: str) -> str | None:
-    """The training's state in words, None if there is no such training, empty if unknown."""
+    """What the table says of a training that the log is silent about; None if it can't be read.
+
+    Its state is shown as written: an unknown one is why nobody was told.
+    """
     try:
-        client, table = stack.client("dynamodb"), stack.output("TrainingsTable")
-        for spelling in _spellings(training_uuid):
-            found = client.get_item(
-                TableName=table,
-                Key={"training_uuid": {"S": spelling}, "entity": {"S": "TRAINING"}},
-            )
-            if "Item" in found:
-                state = found["Item"].get("state", {}).get("S", "?")
-                number = found["Item"].get("round", {}).get("N", "?")
-                return printable(f"state {state}, round {number}")
-    except (ClientError, BotoCoreError, CommandError):
-        return ""
-    return None
+        row = find_training(stack, training_uuid)
+    except (ClientError, BotoCoreError):
+        return None
+    except CommandError:
+        return (
+            "The trainings table has no such training: see to the uuid;"
+            " 'fl-notifications trainings' lists them."
+        )
+    known = f"state {printable(row.state)}, round {shown(row.round)}"
+    if row.state == TrainingState.INITIAL:
+        return f"The training exists ({known}): nobody is told anything before it starts."
+    if row.state not in TrainingState:
+        return (
+            f"The training exists ({known}), but {printable(row.state)} is no state:"
+            f" it must be {', '.join(TrainingState)}. 'fl-notifications dead-letters' has it."
+        )
+    return (
+        f"The training exists ({known}). Lines take some seconds to become readable, and"
+        " are deleted after the log group's retention time. What could not be announced is in"
+        " 'fl-notifications dead-letters'."
+    )

@@ -13,6 +13,7 @@ from fl_notifications.clock import Clock, SystemClock
 from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
 from fl_notifications.deliveries.signing import MasterSecrets
 from fl_notifications.outcomes.bus import OutcomeBus
+from fl_notifications.outcomes.facts import FactsReader
 from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import RetryPolicy
@@ -65,9 +66,12 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
     """
     clock = clock or SystemClock()
     return Deliverer(
-        dynamodb=clients.dynamodb,
-        trainings_table=settings.trainings_table,
-        ledger_table=settings.ledger_table,
+        facts=FactsReader(
+            clients.dynamodb,
+            trainings_table=settings.trainings_table,
+            ledger_table=settings.ledger_table,
+            sleep=sleep,
+        ),
         ledger=Ledger(clients.dynamodb, settings.ledger_table, sleep=sleep),
         bus=OutcomeBus(
             clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
@@ -85,5 +89,4 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
         jitter=jitter or random.Random(),  # noqa: S311 - spreads retries; nothing secret
         journal=journal,
         wait=wait,
-        sleep=sleep,
     )

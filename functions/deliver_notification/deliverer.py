@@ -7,7 +7,6 @@ trouble. The last three stay in the queue; when they come back is set by their v
 
 import math
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Executor, Future
@@ -17,24 +16,22 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from fl_notifications.aws.batches import Sleep
 from fl_notifications.clock import Clock
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.post import Answer
 from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
 from fl_notifications.deliveries.signing import MasterSecrets, receiver_secret, signature_headers
 from fl_notifications.outcomes.bus import OutcomeBus, Told
-from fl_notifications.outcomes.ledger import Ledger, LedgerEntry
+from fl_notifications.outcomes.facts import Facts, FactsReader
+from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, UnreadableEntryError
 from fl_notifications.outcomes.outcome import OutcomeKind, outcome_of
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.validation import first_error
 from functions.deliver_notification.answers import MAX_WAIT_SECONDS, RetryPolicy, judge
-from functions.deliver_notification.snapshot import Snapshot, read_snapshot
 
 if TYPE_CHECKING:
     # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 RESERVE_SECONDS: Final = 5.0
 """Kept free before the function's timeout, to record and report what was done."""
@@ -80,9 +77,7 @@ class Wait(Protocol):
 class Deliverer:
     """Everything that is needed to deliver, built once per execution environment."""
 
-    dynamodb: "DynamoDBClient"
-    trainings_table: str
-    ledger_table: str
+    facts: FactsReader
     ledger: Ledger
     bus: OutcomeBus
     queue: DeliveryQueue
@@ -96,7 +91,6 @@ class Deliverer:
     jitter: random.Random
     journal: Journal
     wait: "Wait" = wait_for_futures
-    sleep: Sleep = time.sleep
 
     def process(
         self, event: Mapping[str, Any], remaining_seconds: Callable[[], float]
@@ -190,38 +184,37 @@ class _Batch:
         for message in messages:
             groups.setdefault(message.delivery.group, deque()).append(message)
         try:
-            snapshot = read_snapshot(
-                on.dynamodb,
-                [message.delivery for message in messages],
-                trainings_table=on.trainings_table,
-                ledger_table=on.ledger_table,
-                sleep=on.sleep,
-            )
+            facts = on.facts.read([message.delivery for message in messages])
             master_secrets = on.secrets.get()
         except Exception as error:  # noqa: BLE001 - whatever it is, no message may get lost by it
             on.journal.trouble("a batch could not be prepared", error, messages=len(messages))
             for group in groups.values():
                 self._give_up(group, f"could not be prepared: {type(error).__name__}")
             return
-        self._work(list(groups.values()), snapshot, master_secrets)
+        self._work(list(groups.values()), facts, master_secrets)
 
-    def _work(
-        self, groups: list[_Group], snapshot: Snapshot, master_secrets: tuple[str, ...]
-    ) -> None:
+    def _work(self, groups: list[_Group], facts: Facts, master_secrets: tuple[str, ...]) -> None:
         """Take all groups forward; a group's next message starts once the one before is settled."""
         ready = groups
         on_the_way: dict[Future[_Step], _Group] = {}
         while ready or on_the_way:
             steps: list[tuple[_Step, _Group]] = []
             for group in ready:
+                self._set_unreadable_aside(group, facts)
+                if not group:
+                    continue
                 message = group[0]
-                if (end := self._end_without_attempt(message, snapshot)) is not None:
+                if (end := self._end_without_attempt(message, facts)) is not None:
                     steps.append((end, group))
                 elif self._time_for_an_attempt():
-                    before = self._entry(message.delivery, snapshot)
+                    before = self._entry(message.delivery, facts)
                     number = (before.attempts if before else 0) + 1
                     attempt = self._on.executor.submit(
-                        self._attempt, message, number, master_secrets
+                        self._attempt,
+                        message,
+                        number,
+                        facts.address_of(message.delivery),
+                        master_secrets,
                     )
                     on_the_way[attempt] = group
                 else:
@@ -230,13 +223,23 @@ class _Batch:
                 steps = self._collect(on_the_way)
             ready = self._settle(steps)
 
-    def _end_without_attempt(self, message: _Message, snapshot: Snapshot) -> _Step | None:
+    def _set_unreadable_aside(self, group: _Group, facts: Facts) -> None:
+        """Make dead letters of a group's first messages whose entries cannot be read."""
+        while group:
+            try:
+                self._entry(group[0].delivery, facts)
+            except UnreadableEntryError as error:
+                self._set_aside(group, str(error))
+            else:
+                return
+
+    def _end_without_attempt(self, message: _Message, facts: Facts) -> _Step | None:
         delivery = message.delivery
-        before = self._entry(delivery, snapshot)
+        before = self._entry(delivery, facts)
         if before is not None and before.outcome is not None:
             self._on.journal.repeated(delivery)
             return _Step(message, before, known=True)
-        if (reason := snapshot.why_superseded(delivery)) is not None:
+        if (reason := facts.why_superseded(delivery)) is not None:
             entry = LedgerEntry(
                 attempts=before.attempts if before else 0,
                 outcome=OutcomeKind.SUPERSEDED,
@@ -247,16 +250,18 @@ class _Batch:
             return _Step(message, entry)
         return None
 
-    def _entry(self, delivery: Delivery, snapshot: Snapshot) -> LedgerEntry | None:
+    def _entry(self, delivery: Delivery, facts: Facts) -> LedgerEntry | None:
         """What the ledger has of a delivery by now."""
         notification_id = delivery.notification_id
-        return self._recorded.get(notification_id) or snapshot.ledger.get(notification_id)
+        return self._recorded.get(notification_id) or facts.entry_of(delivery)
 
     def _time_for_an_attempt(self) -> bool:
         needed = self._on.request_timeout_seconds + RESERVE_SECONDS
         return self._remaining_seconds() >= needed
 
-    def _attempt(self, message: _Message, number: int, master_secrets: tuple[str, ...]) -> _Step:
+    def _attempt(
+        self, message: _Message, number: int, address: str, master_secrets: tuple[str, ...]
+    ) -> _Step:
         """Make one POST; runs in a thread of the executor."""
         on, delivery = self._on, message.delivery
         payload = delivery.payload
@@ -266,7 +271,7 @@ class _Batch:
             **signature_headers(secrets, delivery.notification_id, on.clock.now(), payload),
         }
         started = on.clock.monotonic()
-        answer = on.poster.post(delivery.receiver.message_endpoint, headers, payload.encode())
+        answer = on.poster.post(address, headers, payload.encode())
         latency_ms = (on.clock.monotonic() - started) * 1000
         now = on.clock.now()
         verdict = judge(answer, number, on.policy, now, on.jitter)
@@ -374,6 +379,14 @@ class _Batch:
         except Exception as error:  # noqa: BLE001 - what is not told must stay in the queue
             self._on.journal.trouble("outcomes could not be told", error)
             return {outcome.notification_id for _, outcome in told}
+
+    def _set_aside(self, group: _Group, reason: str) -> None:
+        """Put a group's first message into the dead-letter queue, as no repetition can help it."""
+        message = group[0]
+        if self._bury(message.message_id, message.body, reason):
+            group.popleft()
+        else:
+            self._give_up(group, reason)
 
     def _give_up(self, group: _Group, reason: str) -> None:
         """Let a group's first message wait because of trouble that is not the receiver's."""

@@ -185,8 +185,8 @@ def test_the_tables_say_what_failed_and_why(traced: Traced) -> None:
     [_, failures] = done.stdout.split("What failed")
 
     assert done.returncode == 0
-    assert "connection refused, 6 attempts, then: participant removed" in failures
-    assert "HTTP 410, 1 attempt, then: participant removed" in failures
+    assert "connection refused, 6 attempts\n  then: participant removed\n" in failures
+    assert "HTTP 410, 1 attempt\n  then: participant removed\n" in failures
     assert failures.count(traced.dead.uuid) == 2
 
 

@@ -152,6 +152,31 @@ class Faults:
 
         self._register(f"before-call.{service}.{operation}", answer)
 
+    def lose_answer(self, operation: str) -> None:
+        """Let the next call of an operation be done, its answer lost, and botocore repeat it."""
+        lost = False
+        service = self.client.meta.service_model.service_name
+
+        def repeat(**_: Any) -> int | None:
+            nonlocal lost
+            if lost:
+                return None
+            lost = True
+            return 0  # seconds to wait before the repetition
+
+        self._register(f"needs-retry.{service}.{operation}", repeat)
+
+    def once_answered(self, operation: str, action: Callable[[], object]) -> None:
+        """Let something happen right after the next answer to an operation."""
+        service = self.client.meta.service_model.service_name
+        actions = [action]
+
+        def act(**_: Any) -> None:
+            if actions:
+                actions.pop()()
+
+        self._register(f"after-call.{service}.{operation}", act)
+
     def leave_undone(self, operation: str, chosen: Chosen, *, times: int = 10**9) -> None:
         """Leave the chosen entries of the next calls that have any undone."""
         left = times

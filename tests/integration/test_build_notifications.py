@@ -230,8 +230,7 @@ def test_rounds_of_one_training_are_sent_in_their_order(
 def test_a_training_without_participants_tells_nobody_but_the_actor_at_its_end(
     stack: Stack, server: TrainingRepository, build: Function
 ) -> None:
-    server.create(TRAINING_UUID, MODEL_UUID, ACTOR)
-    server.start(TRAINING_UUID)
+    stack.put(training_item(state="INITIAL"), training_item(state="ONGOING"))
     server.finish(TRAINING_UUID)
     assert failures(build(stack.changes())) == []
     assert told(stack) == [("TRAINING_FINISHED", "actor")]

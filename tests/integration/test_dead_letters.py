@@ -605,7 +605,11 @@ MEANWHILE: dict[str, tuple[Steps, set[str], list[str]]] = {
         {"UPDATE_ROUND_START"},
         ["TRAINING_START"],
     ),
-    "the end": (lambda server: server.finish(TRAINING_UUID), {"TRAINING_FINISHED"}, []),
+    "the end": (
+        lambda server: server.finish(TRAINING_UUID),
+        {"TRAINING_FINISHED"},
+        ["TRAINING_START"],
+    ),
 }
 
 

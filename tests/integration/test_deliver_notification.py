@@ -22,7 +22,7 @@ from fl_notifications.deliveries.queue import DeliveryQueue
 from fl_notifications.deliveries.signing import receiver_secret
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.outcome import OutcomeKind, parse_outcome_event
-from fl_notifications.trainings.model import FINAL_STATES, TrainingState
+from fl_notifications.trainings.model import TrainingState
 from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, TROUBLE_SECONDS
 from tests.cloudformation import ACCOUNT, REGION
 from tests.integration.conftest import Start
@@ -209,6 +209,8 @@ def test_an_accepted_notification_is_posted_recorded_told_and_gone(
         "status_code": 202,
         "reason": None,
         "created_at": NOW,
+        "joined_at": None,
+        "run": None,
     }
 
 
@@ -337,6 +339,7 @@ def test_a_flaky_receiver_gets_it_in_the_end(
         (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 900),
         (format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True), 1),
     ],
+    ids=["two minutes", "an hour", "garbage", "negative", "a time to come", "a time gone by"],
 )
 def test_retry_after_becomes_the_visibility_timeout(
     stack: Stack, deliver: Function, receivers: Receivers, header: str, wait: int, faults: Faults
@@ -442,9 +445,10 @@ def test_a_round_is_told_only_while_the_training_is_in_it(
     assert len(receivers.posts("one")) == 1
 
 
-def test_the_start_is_told_unless_the_training_is_over(
+def test_the_start_is_told_unless_the_training_is_to_begin_anew(
     stack: Stack, deliver: Function, receivers: Receivers
 ) -> None:
+    """Also if it is over: it may go on, and then this start has been told."""
     receivers.add("one", status(200))
     expected = []
     for number, (state, current) in enumerate(PLACES):
@@ -452,7 +456,7 @@ def test_the_start_is_told_unless_the_training_is_over(
         start = about(NotificationType.TRAINING_START, message("one", receivers.url("one"), number))
         enqueue(stack, start.model_copy(update={"round": None}))
         assert run(stack, deliver) == []
-        expected.append("superseded" if state in FINAL_STATES else "accepted")
+        expected.append("superseded" if state is TrainingState.INITIAL else "accepted")
     assert [kind for kind, *_ in told(stack)] == expected
 
 
@@ -465,11 +469,19 @@ def test_what_starts_is_not_told_if_the_training_is_gone(
     assert told(stack) == [("superseded", "one-1", 0)]
 
 
-@pytest.mark.parametrize("kind", ROUND_TYPES)
-def test_a_round_is_not_told_to_who_is_no_longer_a_participant(
+STARTS = [*ROUND_TYPES, NotificationType.TRAINING_START]
+
+
+def in_the_state_of(kind: NotificationType) -> dict[str, Any]:
+    """A training that has just become what a notification tells of."""
+    return training_item(state=ROUND_TYPES.get(kind, TrainingState.ONGOING).value)
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_what_starts_is_not_told_to_who_is_no_longer_a_participant(
     stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
 ) -> None:
-    stack.put(training_item(state=ROUND_TYPES[kind].value))
+    stack.put(in_the_state_of(kind))
     enqueue(stack, about(kind, message("one", NOBODY)))
     assert run(stack, deliver) == []
     assert told(stack) == [("superseded", "one-1", 0)]
@@ -477,14 +489,143 @@ def test_a_round_is_not_told_to_who_is_no_longer_a_participant(
     assert line["reason"] == "the receiver is no longer a participant"
 
 
+@pytest.mark.parametrize("kind", STARTS)
+def test_what_starts_is_not_told_to_a_later_membership(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
+) -> None:
+    receivers.add("one", status(200))
+    stack.put(in_the_state_of(kind))
+    joined = participant_item("one", message_endpoint=receivers.url("one"), joined_at="later")
+    stack.put(joined)
+    built_for = {"joined_at": "earlier"}
+    enqueue(stack, about(kind, message("one", NOBODY, 1, **built_for)))
+    enqueue(stack, about(kind, message("one", NOBODY, 2, joined_at="later")))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("superseded", "one-1", 0), ("accepted", "one-2", 1)]
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_what_starts_is_not_told_in_a_later_run(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
+) -> None:
+    """State and round do not tell two runs apart."""
+    receivers.add("one", status(200))
+    stack.put(in_the_state_of(kind))
+    key = {"notification_id": {"S": f"run#{TRAINING_UUID}"}}
+    stack.dynamodb.put_item(TableName=stack.ledger_table, Item=key | {"run": {"S": "1000"}})
+    for number, of in enumerate(("999", "1000", "1001"), 1):
+        enqueue(stack, about(kind, message("one", receivers.url("one"), number, run=of)))
+    assert run(stack, deliver) == []
+    assert [outcome for outcome, *_ in told(stack)] == ["superseded", "accepted", "accepted"]
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_a_message_of_the_first_version_is_told_to_whoever_takes_part_now(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
+) -> None:
+    receivers.add("one", status(200))
+    stack.put(in_the_state_of(kind))
+    joined = participant_item("one", message_endpoint=receivers.url("one"), joined_at="later")
+    stack.put(joined)
+    whole = json.loads(about(kind, message("one", NOBODY)).message)
+    send_raw(stack, json.dumps({k: v for k, v in whole.items() if k not in {"joined_at", "run"}}))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "one-1", 1)]
+
+
 @pytest.mark.parametrize(
-    "kind",
-    [
-        NotificationType.TRAINING_FINISHED,
-        NotificationType.TRAINING_ERROR,
-        NotificationType.CLIENT_REMOVED,
-    ],
+    "values", [{"round": "three"}, {"state": 7}, {"state": "PAUSED"}], ids=lambda v: str(*v)
 )
+def test_what_cannot_be_read_supersedes_nothing(
+    stack: Stack, deliver: Function, receivers: Receivers, values: dict[str, Any]
+) -> None:
+    receivers.add("one", status(200))
+    stack.put(training_item(**values))
+    unreadable = participant_item("two", message_endpoint=["x"], joined_at="later")
+    stack.put(unreadable)
+    enqueue(stack, message("one", receivers.url("one")), message("two", receivers.url("one")))
+    assert run(stack, deliver) == []
+    assert [outcome for outcome, *_ in told(stack)] == ["accepted", "accepted"]
+
+
+def test_what_a_program_of_the_users_sends_is_never_superseded_and_goes_where_it_says(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    stack.put(training_item(state="INITIAL"), participant_item("one", message_endpoint=NOBODY))
+    enqueue(stack, message("one", receivers.url("one"), own=True))
+    assert run(stack, deliver) == []
+    assert [outcome for outcome, *_ in told(stack)] == ["accepted"]
+
+
+# --- where to -------------------------------------------------------------------------------------
+
+
+def test_a_corrected_endpoint_takes_effect_with_the_next_attempt(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    stack.put(participant_item("one", message_endpoint=NOBODY))
+    enqueue(stack, message("one", NOBODY))
+    assert run(stack, deliver) == ["one-1"]
+    receivers.add("one", status(200))
+    let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "one-1", 2)]
+
+
+END_TYPES = [
+    NotificationType.TRAINING_FINISHED,
+    NotificationType.TRAINING_ERROR,
+    NotificationType.CLIENT_REMOVED,
+]
+
+
+@pytest.mark.parametrize("kind", END_TYPES)
+def test_the_end_goes_to_the_address_of_the_membership_that_there_is(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: NotificationType
+) -> None:
+    receivers.add("one", status(200))
+    stack.put(
+        participant_item("one", message_endpoint=receivers.url("one"), joined_at="later"),
+        training_item(state="COMPLETED"),
+    )
+    enqueue(stack, about(kind, message("one", NOBODY, joined_at="earlier")))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "one-1", 1)]
+
+
+def test_the_actor_is_told_at_the_address_that_the_training_has_now(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    """However its uuid is spelt."""
+    actor = receivers.add("elsewhere", status(200))
+    values = {"uuid": uuid_of("actor").upper(), "message_endpoint": actor.url}
+    stack.put(training_item(state="COMPLETED", actor=values))
+    enqueue(stack, about(NotificationType.TRAINING_FINISHED, message("actor", NOBODY)))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "actor-1", 1)]
+
+
+def test_who_has_left_is_told_at_the_address_that_it_had(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    gone = receivers.add("gone", status(200))
+    stack.dynamodb.delete_item(
+        TableName=stack.trainings_table,
+        Key={
+            "training_uuid": {"S": TRAINING_UUID},
+            "entity": {"S": f"PARTICIPANT#{uuid_of('gone')}"},
+        },
+    )
+    enqueue(stack, about(NotificationType.CLIENT_REMOVED, message("gone", gone.url)))
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "gone-1", 1)]
+
+
+# --- what always holds ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", END_TYPES)
 @pytest.mark.parametrize("there", [True, False], ids=["training is there", "training is gone"])
 def test_the_end_and_a_removal_are_told_whatever_has_happened_since(
     stack: Stack,
@@ -526,17 +667,46 @@ def test_what_was_attempted_and_then_superseded_keeps_its_attempts(
     assert len(receivers.posts("one")) == 1
 
 
-def test_the_state_is_read_in_one_consistent_call_for_the_whole_batch(
+def reads(faults: Faults) -> list[dict[str, bool]]:
+    """For each call: of which tables, by output, and whether consistently."""
+    return [
+        {table: each["ConsistentRead"] for table, each in call["RequestItems"].items()}
+        for call in faults.calls["BatchGetItem"]
+    ]
+
+
+def test_a_whole_batch_is_read_in_one_call(
     stack: Stack, deliver: Function, receivers: Receivers
 ) -> None:
+    """The ledger consistently: an attempt that was just recorded is not to be made again."""
     for name in ("one", "two", "three"):
         receivers.add(name, status(200))
         enqueue(stack, message(name, receivers.url(name)))
     faults = Faults(deliver.app.clients.dynamodb)
     run(stack, deliver)
-    (call,) = faults.calls["BatchGetItem"]
-    assert set(call["RequestItems"]) == {stack.trainings_table, stack.ledger_table}
-    assert all(each["ConsistentRead"] for each in call["RequestItems"].values())
+    assert reads(faults) == [{stack.trainings_table: False, stack.ledger_table: True}]
+
+
+def test_what_supersedes_is_read_again_consistently(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    """Of that notification only. A read may be older than the change that is told."""
+    receivers.add("one", status(200))
+    stack.put(training_item(state="INITIAL"))
+    enqueue(stack, message("one", receivers.url("one")))
+    end = about(NotificationType.TRAINING_FINISHED, message("two", receivers.url("one")))
+    enqueue(stack, end)
+    faults = Faults(deliver.app.clients.dynamodb)
+    faults.once_answered("BatchGetItem", lambda: stack.put(training_item()))
+    assert run(stack, deliver) == []
+    assert [outcome for outcome, *_ in told(stack)] == ["accepted", "accepted"]
+    first, second = reads(faults)
+    assert (first[stack.trainings_table], second[stack.trainings_table]) == (False, True)
+    (keys,) = [
+        call["RequestItems"][stack.ledger_table]["Keys"]
+        for call in faults.calls["BatchGetItem"][1:]
+    ]
+    assert {key["notification_id"]["S"] for key in keys} == {"one-1", f"run#{TRAINING_UUID}"}
 
 
 # --- order ----------------------------------------------------------------------------------------
@@ -660,7 +830,6 @@ POISON: dict[str, tuple[str, str]] = {
     "a list": ("[]", "body"),
     "nothing": ("{}", "notification_id"),
     "a missing field": (changed(content="absent"), "content"),
-    "an unknown field": (changed(extra=1), "extra"),
     "a wrong type": (changed(round="three"), "round"),
     "an unknown type": (changed(notification_type="X"), "notification_type"),
     "no uuid": (changed(receiver={"uuid": "x", "message_endpoint": ""}), "receiver.uuid"),
@@ -696,6 +865,21 @@ def test_a_poison_message_stays_while_there_is_no_dead_letter_queue(
     assert run(stack, deliver) == ["?"]
     assert waits(faults) == [TROUBLE_SECONDS]
     assert [kind for kind, *_ in told(stack)] == ["accepted"]
+
+
+def test_an_unreadable_entry_of_the_ledger_is_a_dead_letter_and_concerns_nobody_else(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    enqueue(stack, *(message("one", receivers.url("one"), number) for number in (1, 2)))
+    entry = {"attempts": {"N": "1"}, "outcome": {"S": "unheard of"}}
+    key = {"notification_id": {"S": "one-1"}}
+    stack.dynamodb.put_item(TableName=stack.ledger_table, Item=key | entry)
+    assert run(stack, deliver) == []
+    (letter,) = stack.messages(stack.output("DeliveriesDlqUrl"))
+    reason = letter["messageAttributes"]["reason"]["stringValue"]
+    assert reason == "the ledger's entry cannot be read: field outcome"
+    assert told(stack) == [("accepted", "one-2", 1)]
 
 
 def test_an_empty_event_is_no_error(stack: Stack, deliver: Function) -> None:
@@ -970,7 +1154,7 @@ def test_the_log_tells_the_story_of_each_notification_and_nothing_secret(
         enqueue(stack, message(name, receivers.url(name)))
     stack.put(participant_item("three", message_endpoint=NOBODY))
     enqueue(stack, message("three", NOBODY))
-    send_raw(stack, changed(extra=1))
+    send_raw(stack, changed(round="three"))
     run(stack, deliver)
     story = [
         (line["notification_id"], line["step"], line.get("outcome"), line.get("status_code"))

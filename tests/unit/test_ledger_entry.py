@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fl_notifications.outcomes.ledger import (
     RETENTION,
     LedgerEntry,
+    UnreadableEntryError,
     expiry,
     ledger_key,
 )
@@ -67,6 +68,25 @@ def test_an_entry_outlives_any_message() -> None:
     """A message waits up to 14 days in the queue, and then 14 in the dead-letter queue."""
     assert timedelta(days=28) < RETENTION
     assert expiry(NOW) == (NOW + RETENTION).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attempts", {"N": "many"}),
+        ("attempts", {"S": "1"}),
+        ("outcome", {"S": "unheard of"}),
+        ("status_code", {"S": "200"}),
+        ("at", {"S": "yesterday"}),
+        ("at", {"NULL": True}),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_refused_by_field(
+    field: str, value: dict[str, object]
+) -> None:
+    entry = LedgerEntry(2, OutcomeKind.REJECTED, 400, "answered 400", NOW)
+    with pytest.raises(UnreadableEntryError, match=f"field {field}$"):
+        LedgerEntry.from_item(entry.to_item(delivery()) | {field: value})
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,31 @@ def test_without_a_local_stack_the_message_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fl_notifications_cli.stack.CHECKOUT", tmp_path)
 
     with pytest.raises(StackNotFoundError, match="make up"):
+        find_stack()
+
+
+def test_the_local_stack_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the variable first, then here and above, then in the checkout."""
+    elsewhere, checkout, named = (tmp_path / name for name in ("else", "checkout", "named.json"))
+    elsewhere.mkdir()
+    (checkout / ".local").mkdir(parents=True)
+    (checkout / ".local" / "stack.json").write_text("the checkout's")
+    named.write_text("")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr("fl_notifications_cli.stack.CHECKOUT", checkout)
+
+    with pytest.raises(StackNotFoundError, match=r"checkout/\.local/stack\.json can't be read"):
+        find_stack()
+    monkeypatch.setenv("FL_NOTIFICATIONS_STACK", str(named))
+    with pytest.raises(StackNotFoundError, match=r"named\.json can't be read"):
+        find_stack()
+    monkeypatch.setenv("FL_NOTIFICATIONS_STACK", str(tmp_path / "missing.json"))
+    with pytest.raises(StackNotFoundError, match=r"FL_NOTIFICATIONS_STACK names .*missing\.json"):
         find_stack()
 
 

@@ -220,10 +220,12 @@ def test_participants_are_counted_up_to_a_limit() -> None:
     assert "≥ 50" in shown(aws)
 
 
-def test_recent_outcomes_are_counted_and_the_last_are_listed_newest_first() -> None:
+def test_recent_outcomes_are_counted_and_told_by_training_alike_ones_together() -> None:
+    rejected = {"status_code": 400, "reason": "answered 400", "round": 1}
     aws = FakeAws(
         filter_log_events=log(
-            *(concluded(timedelta(minutes=m), "accepted") for m in range(1, 12)),
+            *(concluded(timedelta(seconds=n), "accepted") for n in range(60, 71)),
+            *(concluded(timedelta(seconds=n), "rejected", **rejected) for n in range(111)),
             concluded(timedelta(seconds=5), "failed", reason="timeout"),
         )
     )
@@ -231,27 +233,44 @@ def test_recent_outcomes_are_counted_and_the_last_are_listed_newest_first() -> N
     said = look(stack(aws), NOW).outcomes
 
     assert said is not None
-    assert said.recent == {"accepted": 11, "failed": 1}
+    assert said.recent == {"accepted": 11, "failed": 1, "rejected": 111}
     assert said.complete
-    assert [step.outcome for step in said.last[:2]] == ["failed", "accepted"]
-    assert list(said.last) == sorted(said.last, key=lambda step: step.at, reverse=True)
-    assert "✗ failed, timeout" in shown(aws)
+    assert [(group.number, group.outcome, group.why) for group in said.groups] == [
+        (1, "failed", "timeout"),
+        (111, "rejected", "HTTP 400"),
+        (11, "accepted", ""),
+    ]
+    assert said.groups[1].last.at == NOW
+    for width in (80, 160):
+        assert f"training {TRAINING}\n" in shown(aws, width=width)
+        assert "✗ rejected  03:00:00  TRAINING_START 1: HTTP 400" in shown(aws, width=width)
 
 
-def test_when_little_happened_it_looks_further_back() -> None:
+def test_when_nothing_happened_it_looks_further_back() -> None:
     aws = FakeAws(
         filter_log_events=log(
-            concluded(timedelta(days=2), "rejected"),
-            concluded(timedelta(hours=1), "superseded"),
-            concluded(timedelta(minutes=1), "accepted"),
+            concluded(timedelta(days=2), "rejected"), concluded(timedelta(hours=1), "superseded")
         )
     )
 
     said = look(stack(aws), NOW).outcomes
 
     assert said is not None
-    assert said.recent == {"accepted": 1}
-    assert [step.outcome for step in said.last] == ["accepted", "superseded", "rejected"]
+    assert said.recent == {}
+    assert [group.outcome for group in said.groups] == ["superseded"]
+    assert "The last before, within 6 hours" in shown(aws)
+
+
+def test_alarms_that_the_emulator_does_not_evaluate_are_a_dash() -> None:
+    aws = FakeAws(list_stack_resources=alarms("a"))
+    local = Stack("fl", "eu-central-1", "http://127.0.0.1:1", OUTPUTS, stack(aws)._clients)
+    console = Console(file=io.StringIO(), width=80)
+
+    console.print(render(local, look(local, NOW), width=80))
+
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "alarms   \N{EN DASH} (the emulator evaluates none)" in said
+    assert "ringing" not in said
 
 
 @pytest.mark.parametrize(
@@ -299,7 +318,7 @@ def test_json_says_the_same() -> None:
     assert [queue["name"] for queue in said["queues"]] == list(QUEUES.values())
     assert said["alarms"] == [{"name": "fl-Dead", "since": None, "reason": ""}]
     assert said["trainings"]["running"][0]["training_uuid"] == "t"
-    assert said["outcomes"]["last"][0]["training_uuid"] == TRAINING
+    assert said["outcomes"]["groups"][0]["training_uuid"] == TRAINING
     assert said["problems"] == []
 
 

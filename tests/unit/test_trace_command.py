@@ -19,8 +19,11 @@ OUTPUTS = {"LogGroup": "/group", "TrainingsTable": "trainings"}
 class FakeAws:
     """The log group with some lines, and a table with some trainings."""
 
-    def __init__(self, lines: list[str], *, trainings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, lines: list[str], *, trainings: tuple[str, ...] = (), state: str = "ONGOING"
+    ) -> None:
         self.lines = lines
+        self.state = state
         self.trainings = trainings
         self.polls = 0
 
@@ -40,11 +43,19 @@ class FakeAws:
 
     def get_item(self, **request: Any) -> dict[str, Any]:
         uuid = request["Key"]["training_uuid"]["S"]
-        return (
-            {"Item": {"state": {"S": "ONGOING"}, "round": {"N": "3"}}}
-            if uuid in self.trainings
-            else {}
-        )
+        return {"Item": self._item(uuid)} if uuid in self.trainings else {}
+
+    def scan(self, **request: Any) -> dict[str, Any]:
+        beginning = request["ExpressionAttributeValues"][":beginning"]["S"]
+        return {"Items": [self._item(u) for u in self.trainings if u.startswith(beginning)]}
+
+    def _item(self, uuid: str) -> dict[str, Any]:
+        return {
+            "training_uuid": {"S": uuid},
+            "state": {"S": self.state},
+            "round": {"N": "3"},
+            "actor": {"M": {"uuid": {"S": receiver_uuid(3)}}},
+        }
 
 
 @pytest.fixture
@@ -155,7 +166,7 @@ def test_an_unknown_training_is_an_error_that_says_what_to_do(run: Run, tmp_path
     assert out == ""
     assert "no steps of training 00000000" in err
     assert "no such training" in err
-    assert "fl-notifications status" in err
+    assert "fl-notifications trainings" in err
     assert not page.exists()
 
 
@@ -164,6 +175,91 @@ def test_a_known_training_without_lines_is_told_apart(run: Run) -> None:
 
     assert code == 1
     assert "The training exists (state ONGOING, round 3)" in err
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [("INITIAL", "before it starts"), ("RUNNING", "RUNNING is no state: it must be INITIAL")],
+)
+def test_a_state_of_which_nobody_is_told_says_why(run: Run, state: str, why: str) -> None:
+    code, _, err = run(FakeAws([], trainings=(TRAINING,), state=state), TRAINING)
+
+    assert code == 1
+    assert why in err
+
+
+def test_a_training_that_could_not_be_announced_says_why(run: Run) -> None:
+    said = {
+        "timestamp": START.isoformat(),
+        "message": "unreadable item",
+        "item": f"item 'PARTICIPANT#{receiver_uuid(1)}' of training '{TRAINING}'",
+        "field": "message_endpoint",
+        "reason": "Field required",
+    }
+
+    code, out, _ = run(FakeAws([json.dumps(said)]), TRAINING)
+
+    assert code == 0
+    assert f"PARTICIPANT#{receiver_uuid(1)}: field message_endpoint: Field required" in out
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_beginning_of_a_training_is_enough(run: Run, *, known: bool) -> None:
+    code, out, _ = run(FakeAws(lines(), trainings=(TRAINING,) if known else ()), TRAINING[:5])
+
+    assert code == 0
+    assert f"Training {TRAINING}" in out
+    assert (f"Receiver {receiver_uuid(3)} (actor)" in out) is known
+
+
+OTHER = "00000000-3f6c-4a56-9b1e-7d2a90c1c002"
+
+
+def of_two_trainings() -> list[str]:
+    return [*lines(), *(text.replace(TRAINING, OTHER) for text in lines())]
+
+
+def test_a_beginning_of_several_trainings_names_them(run: Run) -> None:
+    code, _, err = run(FakeAws([*lines(), line(START, "built", training_uuid="5f")]), "5f")
+
+    assert code == 1
+    assert "2 trainings begin so" in err
+    assert TRAINING in err
+
+
+def test_a_receiver_is_found_in_all_its_trainings(run: Run) -> None:
+    code, out, _ = run(FakeAws(of_two_trainings()), "--receiver", receiver_uuid(2))
+
+    assert code == 0
+    assert out.count(f"Receiver {receiver_uuid(2)}") == 2
+    assert f"Training {TRAINING}" in out
+    assert f"Training {OTHER}" in out
+    assert receiver_uuid(1) not in out
+
+
+def test_a_notification_is_found_without_its_training(run: Run) -> None:
+    chosen = json.loads(lines()[-1])["notification_id"]
+
+    code, out, _ = run(FakeAws(lines()), "--notification", chosen, "--json")
+
+    assert code == 0
+    assert {(step["notification_id"], step["training_uuid"]) for step in json.loads(out)} == {
+        (chosen, TRAINING)
+    }
+
+
+def test_a_page_of_several_trainings_is_refused(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+
+    code, _, err = run(FakeAws(of_two_trainings()), "--receiver", receiver_uuid(2), "--html", page)
+
+    assert code == 1
+    assert "a page shows one training" in err
+    assert not page.exists()
+
+
+def test_something_has_to_be_asked_for(run: Run) -> None:
+    assert run(FakeAws([]))[0] == 2
 
 
 def test_a_filter_that_fits_nothing_is_named(run: Run) -> None:

@@ -18,6 +18,7 @@ from tests.trace_lines import START, TRAINING, MadeUpTraining, line
 KEYS = {
     "at",
     "step",
+    "training_uuid",
     "notification_id",
     "notification_type",
     "receiver_uuid",

@@ -1,4 +1,5 @@
 import io
+import json
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
 from fl_notifications_cli.tracing.story import TrainingStory, tell
-from fl_notifications_cli.tracing.terminal import printable, render, step_line
+from fl_notifications_cli.tracing.terminal import printable, render, shortened, step_line
 from tests.trace_lines import START, TRAINING, MadeUpTraining, receiver_uuid
 
 RED = "\x1b[31m"
@@ -44,8 +45,73 @@ def test_what_failed_is_said_with_why_and_what_followed() -> None:
     text = shown(story(r1="dead"))
     [_, failures] = text.split("What failed")
 
-    assert f"{receiver_uuid(1)}   UPDATE_ROUND_START 1" in failures
-    assert "✗ failed, connection refused, 6 attempts, then: participant removed" in failures
+    assert "✗ 1 failed: UPDATE_ROUND_START 1, connection refused, 6 attempts\n" in failures
+    assert "  then: participant removed\n" in failures
+    assert f"  {receiver_uuid(1)}\n" in failures
+
+
+def test_alike_failures_are_told_together_those_with_consequences_first() -> None:
+    dead = {f"r{number}": "dead" for number in range(5)}
+    text = shown(story(9, **dead), width=80).split("What failed")[1]
+
+    assert text.index("UPDATE_ROUND_START 1") < text.index("CLIENT_REMOVED")
+    assert "✗ 5 failed: UPDATE_ROUND_START 1" in text
+    assert "… and 2 more" in text
+
+
+def test_the_actor_is_marked() -> None:
+    actor = receiver_uuid(2)
+    console = Console(file=io.StringIO(), width=80)
+    for part in render(story(), width=80, name=lambda uuid: "actor" if uuid == actor else None):
+        console.print(part)
+
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"Receiver {actor} (actor)" in text
+    assert text.count("(actor)") == 1
+
+
+def test_a_change_that_nobody_was_told_of_says_why() -> None:
+    said = {
+        "timestamp": START.isoformat(),
+        "message": "unreadable item",
+        "item": f"item 'TRAINING' of training '{TRAINING}'",
+        "field": "state",
+        "reason": "must be one of them",
+    }
+    step = parse_step(json.dumps(said))
+    assert step is not None
+
+    text = shown(tell(TRAINING, [step, step]), width=80)
+
+    assert "Not announced\nTRAINING: field state: must be one of them\n" in text
+    assert "2 times" in text
+    assert "dead-letters" in text
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_following_breaks_no_words(width: int) -> None:
+    step = Step(
+        START,
+        StepKind.ATTEMPTED,
+        TRAINING,
+        "n",
+        "SWAG_ROUND_START",
+        receiver_uuid(1),
+        10,
+        reason="connection refused " * 6,
+    )
+    rows = step_line(step, width=width).plain.splitlines()
+
+    assert max(map(len, rows)) <= width
+    assert " ".join(" ".join(rows).split()) == " ".join(step_line(step).plain.split())
+
+
+@given(st.sets(st.text(alphabet="ab-", min_size=0, max_size=12), min_size=1))
+def test_shortened_ids_are_beginnings_that_tell_them_apart(ids: set[str]) -> None:
+    short = shortened(ids)
+
+    assert len(set(short.values())) == len(ids)
+    assert all(each.startswith(short[each]) for each in ids)
 
 
 def test_what_failed_is_red() -> None:

@@ -140,6 +140,13 @@ def test_a_uuid_is_kept_as_it_is_spelt(spelling: str) -> None:
     assert not options.requires(str(UUID(int=11)))
 
 
+def test_a_uuid_object_is_taken_as_its_text() -> None:
+    uuid = UUID(int=10)
+    assert Receiver.model_validate({"uuid": uuid, "message_endpoint": ""}).uuid == str(uuid)
+    options = TrainingOptions.model_validate({"required_participants": [uuid]})
+    assert options.required_participants == {str(uuid)}
+
+
 # Characters that SQS takes in a message group's id: the uuids become part of one.
 SQS_CHARACTERS = set(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

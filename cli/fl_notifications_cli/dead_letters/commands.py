@@ -1,12 +1,14 @@
 """The commands `dead-letters` and `redrive`."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from fl_notifications_cli.dead_letters.letters import (
     Box,
@@ -17,8 +19,11 @@ from fl_notifications_cli.dead_letters.letters import (
 )
 from fl_notifications_cli.dead_letters.redriving import CannotRedriveError, redrive_letter
 from fl_notifications_cli.options import Region, StackName
+from fl_notifications_cli.progress import working
 from fl_notifications_cli.stack import Stack, find_stack
 from fl_notifications_cli.tracing.terminal import output_console, printable
+
+_KEY_WIDTH = 21
 
 Most = Annotated[int, typer.Option("--limit", min=1, help="Letters per queue, at the most.")]
 
@@ -35,7 +40,7 @@ def dead_letters(
     Nothing is taken out. While they are read, letters are hidden from others for some seconds.
     """
     stack = find_stack(stack_name, region=region)
-    letters = [letter for box in Box for letter in _read(stack, box, limit)]
+    letters = _read_all(stack, limit)
     if as_json:
         print(json.dumps([_as_dict(letter) for letter in letters], indent=2))
         return
@@ -44,9 +49,12 @@ def dead_letters(
         console.print(f"No dead letters in stack {escape(stack.name)}.")
         return
     for box in Box:
-        in_box = [letter for letter in letters if letter.box is box]
+        in_box = sorted((each for each in letters if each.box is box), key=lambda each: each.at)
         if in_box:
-            console.print(_table(box, in_box))
+            console.print(Text(f"{box}: {len(in_box)}\n", style="bold"))
+        for letter in in_box:
+            for line in _block(letter):
+                console.print(line)
     console.print("When the cause is mended, put them back: fl-notifications redrive QUEUE")
 
 
@@ -110,6 +118,14 @@ def _redrive(stack: Stack, box: Box, waiting: int) -> tuple[int, list[tuple[Lett
     return done, list(left.values())
 
 
+def _read_all(stack: Stack, limit: int) -> list[Letter]:
+    """Read all queues side by side: each takes some seconds to be found empty."""
+    stack.client("sqs")  # made once, here
+    with working("Reading the dead-letter queues"), ThreadPoolExecutor(len(Box)) as executor:
+        each = executor.map(lambda box: _read(stack, box, limit), Box)
+        return [letter for letters in each for letter in letters]
+
+
 def _read(stack: Stack, box: Box, limit: int) -> list[Letter]:
     letters: list[Letter] = []
     try:
@@ -120,19 +136,18 @@ def _read(stack: Stack, box: Box, limit: int) -> list[Letter]:
     return letters
 
 
-def _table(box: Box, letters: list[Letter]) -> Table:
-    table = Table(title=f"{box}: {len(letters)}", title_justify="left", expand=True)
-    table.add_column("since (UTC)", no_wrap=True)
-    table.add_column("why", style="red", ratio=3)
-    table.add_column("about", ratio=4)
-    for letter in sorted(letters, key=lambda each: each.at):
-        about = "\n".join(f"{key} {value}" for key, value in letter.about.items())
-        table.add_row(
-            f"{letter.at:%Y-%m-%d %H:%M:%S}",
-            escape(printable(letter.why)),
-            escape("\n".join(printable(line) for line in about.split("\n"))),
-        )
-    return table
+def _block(letter: Letter) -> Iterator[Text]:
+    """A letter: when and why, then what it is about, a line each, so that ids can be copied."""
+    about = {key: value for key, value in letter.about.items() if value is not None}
+    why = letter.why
+    if letter.box is Box.STREAM and about.get("field"):
+        # The reason names item and field, which stand below.
+        why = why.partition(": field ")[2] or why
+        about.pop("field")
+    yield Text.assemble((f"{letter.at:%Y-%m-%d %H:%M:%S} UTC  ", "dim"), (printable(why), "red"))
+    for key, value in about.items():
+        yield Text(f"  {printable(key):{_KEY_WIDTH}}  {printable(str(value))}", no_wrap=False)
+    yield Text()
 
 
 def _as_dict(letter: Letter) -> dict[str, object]:

@@ -17,7 +17,7 @@ from fl_notifications_cli.local.commands import end_tidily
 from fl_notifications_cli.local.stack import HOME, LocalStack
 from fl_notifications_cli.progress import Steps
 from fl_notifications_cli.stack import Stack, StackNotFoundError, find_stack
-from fl_notifications_cli.trace import read_story, write_page
+from fl_notifications_cli.trace import read_stories, write_page
 from fl_notifications_cli.tracing.log_reader import LogReader
 from fl_notifications_cli.tracing.steps import Wanted
 
@@ -33,30 +33,30 @@ def demo() -> None:
     end_tidily()
     console = Console()
     began = time.time()
-    with _stack(console) as stack, cast() as (quorum, strict):
+    with _stack(console) as (stack, kept), cast() as (quorum, strict):
         seen = _play(console, Record(stack), quorum, strict)
         failed = _summary(console, list(checks(seen)))
-        _trace(console, stack, quorum)
+        _trace(console, stack, quorum, kept=kept)
     console.print(f"[dim]{time.time() - began:.0f} s in all[/]", highlight=False)
     sys.exit(1 if failed else 0)
 
 
 @contextmanager
-def _stack(console: Console) -> Iterator[Stack]:
-    """Use the stack that runs, or one of our own that is stopped in the end."""
+def _stack(console: Console) -> Iterator[tuple[Stack, bool]]:
+    """Use the stack that runs, which is kept, or one of our own that is stopped in the end."""
     try:
         stack = find_stack(stack_file=HOME / "stack.json")
     except StackNotFoundError:
         local = LocalStack(HOME, Steps(console))
         try:
             # Fewer attempts than `make up` has: the unreachable are given up sooner.
-            yield local.start(parameters={"MaxAttempts": "4"})
+            yield local.start(parameters={"MaxAttempts": "4"}), False
         finally:
             with Steps(console).step("Stopping the stack"):
                 local.stop()
     else:
         console.print(f"Using the local stack at {stack.endpoint_url}", highlight=False)
-        yield stack
+        yield stack, True
 
 
 def _play(console: Console, record: Record, quorum: Production, strict: Production) -> Evidence:
@@ -95,11 +95,16 @@ def _summary(console: Console, done: list[Check]) -> int:
     return failed
 
 
-def _trace(console: Console, stack: Stack, production: Production) -> None:
+def _trace(console: Console, stack: Stack, production: Production, *, kept: bool) -> None:
     """Write the page that traces the first training, and say how to ask for more."""
     reader = LogReader(stack.client("logs"), stack.output("LogGroup"))
     HOME.mkdir(parents=True, exist_ok=True)
-    write_page(read_story(reader, Wanted(production.training_uuid)), PAGE)
+    names = {role.participant.uuid: role.name for role in production.told}
+    for story in read_stories(reader, Wanted(production.training_uuid)):
+        write_page(story, PAGE, name=names.get)
     console.print(f"\nThe first training as a timeline: {PAGE}", soft_wrap=True)
-    command = f".venv/bin/fl-notifications trace {production.training_uuid}"
-    console.print(f"The same as tables, while the stack runs (make up): {command}", soft_wrap=True)
+    if kept:
+        command = f".venv/bin/fl-notifications trace {production.training_uuid}"
+        console.print(f"The same as tables: {command}", soft_wrap=True)
+    else:
+        console.print("'make up' keeps a stack running: 'make demo' uses it, and says how to trace")

@@ -13,6 +13,7 @@ from rich.text import Text
 from fl_notifications_cli.demo.cast import Production, Role
 from fl_notifications_cli.demo.record import Entry, Record, about
 from fl_notifications_cli.participants import Answer
+from fl_notifications_cli.tracing.terminal import count
 
 _LEDGER_SECONDS = 1.0
 _REDRAWS_PER_SECOND = 8
@@ -150,7 +151,7 @@ class LiveTable:
         cells = {}
         for entry in about(self._entries, production, role):
             if column := _COLUMN_OF_KIND.get(entry.kind):
-                text = f"{entry.attempts} tries"
+                text = count(entry.attempts, "try", "tries")
                 cells[column] = Text(
                     f"{text} ✗" if entry.outcome else text,
                     style="red" if entry.outcome else "yellow",

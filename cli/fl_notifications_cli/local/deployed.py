@@ -26,17 +26,28 @@ class Function:
 def deployed_functions(stack: Stack) -> dict[str, Function]:
     """Return the stack's functions by their logical ids."""
     resources = stack.client("cloudformation").describe_stack_resources(StackName=stack.name)
-    functions = {}
-    for resource in resources["StackResources"]:
-        if resource["ResourceType"] == "AWS::Lambda::Function":
-            name = resource["LogicalResourceId"]
-            said = stack.client("lambda").get_function_configuration(
-                FunctionName=resource["PhysicalResourceId"]
-            )
-            functions[name] = Function(
-                name=name,
-                handler=said["Handler"],
-                role=said["Role"],
-                variables=said.get("Environment", {}).get("Variables", {}),
-            )
-    return functions
+    return {
+        resource["LogicalResourceId"]: _function(
+            stack, resource["LogicalResourceId"], resource["PhysicalResourceId"]
+        )
+        for resource in resources["StackResources"]
+        if resource["ResourceType"] == "AWS::Lambda::Function"
+    }
+
+
+def deployed_function(stack: Stack, name: str) -> Function:
+    """Return one of the stack's functions by its logical id."""
+    found = stack.client("cloudformation").describe_stack_resource(
+        StackName=stack.name, LogicalResourceId=name
+    )["StackResourceDetail"]
+    return _function(stack, name, found["PhysicalResourceId"])
+
+
+def _function(stack: Stack, name: str, physical_id: str) -> Function:
+    said = stack.client("lambda").get_function_configuration(FunctionName=physical_id)
+    return Function(
+        name=name,
+        handler=said["Handler"],
+        role=said["Role"],
+        variables=said.get("Environment", {}).get("Variables", {}),
+    )

@@ -47,10 +47,8 @@ def filter_pattern(wanted: Wanted) -> str:
     everything that speaks this API reads them. What passes is looked at again anyway, so a term
     is only added where the whole value is known: an id may be given by its first letters.
     """
-    terms = [
-        wanted.training_uuid,
-        *(text for text in (wanted.receiver, wanted.notification) if text and _is_uuid(text)),
-    ]
+    asked = (wanted.training_uuid, wanted.receiver, wanted.notification)
+    terms = [text for text in asked if text and _is_uuid(text)]
     return " ".join(f'"{term}"' for term in terms if _QUOTABLE.fullmatch(term))
 
 

@@ -15,19 +15,23 @@ from typing import Any
 
 from fl_notifications_cli.tracing.steps import Step, StepKind
 from fl_notifications_cli.tracing.story import OUTCOMES, TrainingStory
+from fl_notifications_cli.tracing.terminal import Name, nameless
 
 _KINDS = {kind: number for number, kind in enumerate(StepKind)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACEHOLDER = re.compile(r"@@([A-Z]+)@@")
 
 
-def page(story: TrainingStory, *, made_at: datetime, note: str | None = None) -> str:
+def page(
+    story: TrainingStory, *, made_at: datetime, note: str | None = None, name: Name = nameless
+) -> str:
     """Write the page.
 
     Args:
         story: The training's story.
         made_at: When the log was read.
         note: What a reader has to know about what is missing, if anything is.
+        name: What receivers are called.
     """
     files = resources.files("fl_notifications_cli.tracing") / "html"
     template, style, script = (
@@ -41,7 +45,7 @@ def page(story: TrainingStory, *, made_at: datetime, note: str | None = None) ->
         ),
         "TITLE": html.escape(f"Training {story.training_uuid}: notifications"),
         "STYLE": style,
-        "DATA": _embeddable(_columns(story, made_at, note)),
+        "DATA": _embeddable(_columns(story, made_at, note, name)),
         "SCRIPT": script,
     }
     # One pass, so that nothing in the data is taken for a placeholder.
@@ -76,7 +80,9 @@ class _Names:
         return self._numbers[name]
 
 
-def _columns(story: TrainingStory, made_at: datetime, note: str | None) -> dict[str, Any]:
+def _columns(
+    story: TrainingStory, made_at: datetime, note: str | None, name: Name
+) -> dict[str, Any]:
     """The story by columns: a hundred thousand steps take a few megabytes.
 
     Times are milliseconds: of a notification's first step since `t0` (epoch milliseconds), of
@@ -113,6 +119,7 @@ def _columns(story: TrainingStory, made_at: datetime, note: str | None) -> dict[
         "note": note or "",
         "t0": start,
         "receivers": receivers.names,
+        "names": [name(uuid) or "" for uuid in receivers.names],
         "types": types.names,
         "outcomes": outcomes.names,
         "reasons": reasons.names,

@@ -4,6 +4,7 @@ Pure: log lines in, steps in order out. Nothing here talks to AWS.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,17 @@ from uuid import UUID
 class StepKind(StrEnum):
     """What a line of the log can tell about a notification, in the order of its life."""
 
+    UNREADABLE = "unreadable"  # nobody was told: an item could not be read
     BUILT = "built"
     HELD_BACK = "held back"
     ATTEMPTED = "attempted"
     CONCLUDED = "concluded"
     CALLED_BACK = "called back"
 
+
+_UNREADABLE_ITEM = "unreadable item"
+_ITEM = re.compile(r"item '(.*)' of training '(.*)'")
+_PARTICIPANT = "PARTICIPANT#"
 
 _RANK = {kind: rank for rank, kind in enumerate(StepKind)}
 
@@ -69,6 +75,7 @@ class Step:
         return {
             "at": timestamp(self.at),
             "step": self.kind.value,
+            "training_uuid": self.training_uuid,
             "notification_id": self.notification_id,
             "notification_type": self.notification_type,
             "receiver_uuid": self.receiver_uuid,
@@ -89,16 +96,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which steps of a training are asked for.
+    """Which steps are asked for.
 
     Args:
-        training_uuid: The training.
+        training_uuid: A training's uuid or the beginning of one; None means all.
         receiver: A receiver's uuid or the beginning of one; None means all.
         notification: A notification's id or the beginning of one; None means all.
         since: Only steps at or after this time; None means all.
     """
 
-    training_uuid: str
+    training_uuid: str | None
     receiver: str | None = None
     notification: str | None = None
     since: datetime | None = None
@@ -106,7 +113,7 @@ class Wanted:
     def includes(self, step: Step) -> bool:
         """Whether the step is asked for."""
         return (
-            _spelled(step.training_uuid) == _spelled(self.training_uuid)
+            _starts(step.training_uuid, self.training_uuid)
             and _starts(step.receiver_uuid, self.receiver)
             and _starts(step.notification_id, self.notification)
             and (self.since is None or step.at >= self.since)
@@ -123,13 +130,17 @@ def parse_step(line: str) -> Step | None:
         The step, or None if the line doesn't tell of one.
     """
     start = line.find("{")
-    if start < 0 or '"step"' not in line:
+    if start < 0 or ('"step"' not in line and _UNREADABLE_ITEM not in line):
         return None
     try:
         fields = json.loads(line[start:])
     except (ValueError, RecursionError):
         return None
-    return _from_fields(fields) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    return (
+        _unreadable(fields) if fields.get("message") == _UNREADABLE_ITEM else _from_fields(fields)
+    )
 
 
 def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
@@ -159,6 +170,21 @@ def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
 def timestamp(at: datetime) -> str:
     """A time as in the log: RFC 3339 in UTC with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _unreadable(fields: Mapping[str, Any]) -> Step | None:
+    """The line that says why nobody was told: it names the item and the field."""
+    at, named = _time(fields.get("timestamp")), _ITEM.fullmatch(str(fields.get("item")))
+    if at is None or named is None:
+        return None
+    entity, training_uuid = named.groups()
+    return Step(
+        at=at,
+        kind=StepKind.UNREADABLE,
+        training_uuid=training_uuid,
+        receiver_uuid=_text(entity.removeprefix(_PARTICIPANT)) if _PARTICIPANT in entity else None,
+        reason=f"{entity}: field {fields.get('field')}: {fields.get('reason')}",
+    )
 
 
 def _from_fields(fields: Mapping[str, Any]) -> Step | None:
@@ -215,11 +241,11 @@ def _whole(value: Any) -> int | None:
 def _starts(value: str | None, beginning: str | None) -> bool:
     if beginning is None:
         return True
-    return value is not None and _spelled(value).startswith(_spelled(beginning))
+    return value is not None and spelled(value).startswith(spelled(beginning))
 
 
 @lru_cache(maxsize=4096)
-def _spelled(text: str) -> str:
+def spelled(text: str) -> str:
     """One spelling for all spellings of a UUID: the table keeps the one that somebody wrote."""
     try:
         return str(UUID(text))

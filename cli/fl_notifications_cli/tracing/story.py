@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fl_notifications_cli.tracing.steps import Step, StepKind, in_order
+from fl_notifications_cli.tracing.steps import Step, StepKind, in_order, spelled
 
 UNDECIDED = "undecided"
 """Shown for a notification that has no outcome yet."""
@@ -81,6 +81,14 @@ class NotificationStory:
         return ended.reason or ""
 
     @property
+    def follow_up(self) -> str | None:
+        """What its callback did, if the log says so."""
+        return next(
+            (s.reason for s in reversed(self.steps) if s.kind is StepKind.CALLED_BACK and s.reason),
+            None,
+        )
+
+    @property
     def attempts(self) -> int:
         """How many POSTs the log shows."""
         return sum(step.kind is StepKind.ATTEMPTED for step in self.steps)
@@ -124,11 +132,13 @@ class TrainingStory:
         training_uuid: The training.
         steps: All steps in order of time; may be empty.
         receivers: One story for each receiver, in the order in which they appear.
+        unreadable: What could not be read, so that nobody was told, in order of time.
     """
 
     training_uuid: str
     steps: tuple[Step, ...]
     receivers: tuple[ReceiverStory, ...]
+    unreadable: tuple[Step, ...] = ()
 
     @property
     def notifications(self) -> tuple[NotificationStory, ...]:
@@ -161,6 +171,8 @@ def tell(training_uuid: str, steps: Iterable[Step]) -> TrainingStory:
     ordered = in_order(steps)
     by_notification: dict[tuple[str | int | None, ...], list[Step]] = {}
     for step in ordered:
+        if step.kind is StepKind.UNREADABLE:
+            continue
         by_notification.setdefault(step.notification_key, []).append(step)
     by_receiver: dict[str | None, list[NotificationStory]] = {}
     for group in by_notification.values():
@@ -174,4 +186,14 @@ def tell(training_uuid: str, steps: Iterable[Step]) -> TrainingStory:
         )
         for receiver, notifications in by_receiver.items()
     )
-    return TrainingStory(training_uuid, ordered, receivers)
+    unreadable = tuple(step for step in ordered if step.kind is StepKind.UNREADABLE)
+    return TrainingStory(training_uuid, ordered, receivers, unreadable)
+
+
+def tell_all(steps: Iterable[Step]) -> list[TrainingStory]:
+    """Put the steps of any trainings together, each by itself, in the order in which they begin."""
+    by_training: dict[str, list[Step]] = {}
+    for step in in_order(steps):
+        by_training.setdefault(spelled(step.training_uuid), []).append(step)
+    # As the log spells it, which is what the FL server knows it by.
+    return [tell(own[0].training_uuid, own) for own in by_training.values()]

@@ -1,11 +1,13 @@
 """The story of a training for people at a terminal."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from textwrap import wrap
 
-from rich import box
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,8 +27,11 @@ MANY_RECEIVERS = 30
 MOST_TABLES = 100
 """The most receivers that are shown one by one."""
 
-MOST_FAILURES = 20
-"""The most failures that the summary lists."""
+MOST_FAILURES = 10
+"""The most kinds of failure that the summary lists."""
+
+MOST_NAMED = 3
+"""The most receivers that are named for each of them."""
 
 STYLES = {
     "accepted": "green",
@@ -36,12 +41,24 @@ STYLES = {
     UNDECIDED: "yellow",
 }
 _MARKS = {"accepted": "✓", "rejected": "✗", "failed": "✗", "superseded": "-", UNDECIDED: "…"}
-_ID_LENGTH = 12
+UNKNOWN = "\N{EN DASH}"
+"""Shown for what can't be had here."""
+
+_RIGHT = {"waiting", "in flight", "delayed", "oldest", "round", "participants", "age", "try"}
+_SHORTEST = 8
 _WIDE = 115
 _PIPED_WIDTH = 160
 
 
-def render(story: TrainingStory, *, width: int) -> Iterator[RenderableType]:
+type Name = Callable[[str], str | None]
+"""What a receiver is called, by its uuid: `actor`, or None."""
+
+
+def nameless(_receiver_uuid: str) -> None:
+    """Call nobody by a name."""
+
+
+def render(story: TrainingStory, *, width: int, name: Name = nameless) -> Iterator[RenderableType]:
     """What `trace` prints: a table for each receiver, then a summary with what went wrong.
 
     The summary comes last because that is what stays on the screen.
@@ -49,6 +66,7 @@ def render(story: TrainingStory, *, width: int) -> Iterator[RenderableType]:
     Args:
         story: The training's story, with at least one step.
         width: How many characters fit into a line.
+        name: What receivers are called.
     """
     shown = story.receivers
     quiet: tuple[ReceiverStory, ...] = ()
@@ -56,6 +74,7 @@ def render(story: TrainingStory, *, width: int) -> Iterator[RenderableType]:
         quiet = tuple(receiver for receiver in shown if not receiver.needs_a_look)
         shown = tuple(receiver for receiver in shown if receiver.needs_a_look)
     for receiver in shown[:MOST_TABLES]:
+        yield _receiver_title(receiver, name)
         yield _receiver_table(receiver, width)
         yield Text()
     if quiet:
@@ -73,15 +92,15 @@ def render(story: TrainingStory, *, width: int) -> Iterator[RenderableType]:
         )
     if quiet or len(shown) > MOST_TABLES:
         yield Text("--receiver UUID shows one of them, --html FILE and --json show all.\n")
-    yield summary(story, width=width)
+    yield summary(story, name=name)
 
 
-def summary(story: TrainingStory, *, width: int) -> RenderableType:
+def summary(story: TrainingStory, *, name: Name = nameless) -> RenderableType:
     """How many notifications ended how, and what failed.
 
     Args:
         story: The training's story, with at least one step.
-        width: How many characters fit into a line.
+        name: What receivers are called.
     """
     begin, end = story.steps[0].at, story.steps[-1].at
     lines: list[RenderableType] = []
@@ -97,42 +116,92 @@ def summary(story: TrainingStory, *, width: int) -> RenderableType:
     )
     head.append_text(outcome_counts(story.outcomes))
     lines.append(head)
-    failures = story.failures
-    if failures:
-        table = _table(Text("What failed", style="bold red"))
-        table.add_column(
-            f"{_day((failures[0].conclusion or failures[0].steps[-1]).at)} UTC", no_wrap=True
-        )
-        # The beginning of a uuid is enough to go on with: --receiver takes it.
-        table.add_column("receiver", no_wrap=True, max_width=None if width >= _WIDE else 13)
-        table.add_column("notification", no_wrap=True)
-        table.add_column("why", overflow="fold")
-        day = _day((failures[0].conclusion or failures[0].steps[-1]).at)
-        for failure in failures[:MOST_FAILURES]:
-            ended = failure.conclusion or failure.steps[-1]
-            day = _new_day(table, day, ended.at)
-            table.add_row(
-                _time(ended.at),
-                printable(failure.receiver_uuid or ""),
-                notification_name(failure.notification_type, failure.round),
-                _why(failure),
-                style="red",
-            )
-        lines.append(table)
-        if len(failures) > MOST_FAILURES:
-            lines.append(Text(f"… and {len(failures) - MOST_FAILURES:,} more", style="red"))
+    lines += _failures(story.failures, name)
+    lines += _not_announced(story.unreadable)
     return Group(*lines)
 
 
-def step_line(step: Step) -> Text:
-    """One step as one line, as `--follow` prints it."""
-    line = Text(no_wrap=True, overflow="ignore")
+def _failures(failures: Sequence[NotificationStory], name: Name) -> Iterator[RenderableType]:
+    """What failed, alike ones together: those with consequences first, then the most frequent."""
+    groups: dict[tuple[str, str, str | None], list[NotificationStory]] = {}
+    for failure in failures:
+        key = (failure.outcome, _what(failure), failure.follow_up)
+        groups.setdefault(key, []).append(failure)
+    if groups:
+        yield Text("\nWhat failed", style="bold red")
+    ranked = sorted(groups.items(), key=lambda group: (_weight(group[0][2]), -len(group[1])))
+    for (outcome, what, follow_up), alike in ranked[:MOST_FAILURES]:
+        mark = _MARKS.get(outcome, "?")
+        yield Text(f"{mark} {len(alike):,} {printable(outcome)}: {what}", style="red")
+        if follow_up:
+            yield _indented(Text(f"then: {printable(follow_up)}", style="bold red"))
+        for failure in alike[:MOST_NAMED]:
+            ended = failure.conclusion or failure.steps[-1]
+            receiver = failure.receiver_uuid or ""
+            yield _indented(
+                Text(f"{_day(ended.at)} {_time(ended.at)}  {printable(receiver)}").append(
+                    _called(receiver, name)
+                )
+            )
+        if len(alike) > MOST_NAMED:
+            yield _indented(Text(f"… and {len(alike) - MOST_NAMED:,} more", style="dim"))
+    if len(ranked) > MOST_FAILURES:
+        yield Text(f"… and {len(ranked) - MOST_FAILURES:,} more kinds", style="red")
+
+
+def _weight(follow_up: str | None) -> int:
+    """How much came of a failure: a training's end, a removal, something, nothing."""
+    if follow_up is None:
+        return 3
+    return 0 if "ERROR" in follow_up else 1 if "removed" in follow_up else 2
+
+
+def _not_announced(unreadable: Sequence[Step]) -> Iterator[RenderableType]:
+    """Changes that nobody was told of, as an item could not be read."""
+    last: dict[str, Step] = {step.reason or "": step for step in unreadable}
+    numbers = Counter(step.reason or "" for step in unreadable)
+    if last:
+        yield Text("\nNot announced", style="bold red")
+    for reason, step in last.items():
+        times = f", {numbers[reason]:,} times, last" if numbers[reason] > 1 else ""
+        yield Text(printable(reason), style="red")
+        yield _indented(Text(f"{_day(step.at)} {_time(step.at)}{times}"))
+    if last:
+        yield _indented(
+            Text(
+                "While it lies there, 'fl-notifications dead-letters' shows it; mend the item,"
+                " then 'fl-notifications redrive stream'."
+            )
+        )
+
+
+def _indented(text: Text) -> RenderableType:
+    return Padding(text, (0, 0, 0, 2), expand=False)
+
+
+def _called(receiver_uuid: str, name: Name) -> Text:
+    called = name(receiver_uuid)
+    return Text(f" ({printable(called)})" if called else "", style="cyan")
+
+
+def step_line(step: Step, *, width: int | None = None) -> Text:
+    """One step as `--follow` prints it.
+
+    Args:
+        step: The step.
+        width: How many characters fit into a line: what is too long for one goes on in a second,
+            between words. None for one line, however long.
+    """
+    line = Text(no_wrap=width is None, overflow="ignore" if width is None else "fold")
     line.append(_time(step.at), style="dim")
-    line.append(f"  {printable(step.receiver_uuid or '?')}")
-    line.append(f"  {notification_name(step.notification_type, step.round):<24}")
-    line.append(f"  {step.kind.value:<11}", style=_step_style(step))
-    line.append("  " + result(step), style=_step_style(step))
-    return line
+    line.append(f"  {printable(step.receiver_uuid or step.training_uuid):<36}")
+    name = notification_name(step.notification_type, step.round)
+    what = f"{step.kind.value:<11}  {result(step)}"
+    if width is None or len(line) + max(24, len(name)) + len(what) + 4 <= width:
+        return line.append(f"  {name:<24}  ").append(what, style=_step_style(step))
+    line.append(f"  {name}\n")
+    rows = wrap(what, width, initial_indent=" " * 14, subsequent_indent=" " * 27)
+    return line.append("\n".join(rows), style=_step_style(step))
 
 
 def output_console(*, stderr: bool = False) -> Console:
@@ -162,21 +231,64 @@ def outcome_counts(counts: Counter[str]) -> Text:
     return Text(", ").join(parts) if parts else Text("none", style="dim")
 
 
-def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
+def marked(outcome: str) -> str:
+    """An outcome with its mark."""
+    return f"{_MARKS.get(outcome, '?')} {printable(outcome)}"
+
+
+def explain(error: ClientError | BotoCoreError) -> str:
+    """What AWS said, on one line and without the request around it."""
+    if isinstance(error, ClientError):
+        said = error.response.get("Error", {})
+        return printable(f"{said.get('Message') or said.get('Code') or error}")
+    return printable(str(error))
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines, whose cells are never cut: uuids can be copied from it."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="right" if column in _RIGHT else "left")
+    return table
+
+
+def shortened(ids: Iterable[str]) -> dict[str, str]:
+    """The shortest beginning of each id that no other one has, of eight characters or more."""
+    known = set(ids)
+    length = _SHORTEST
+    while len({each[:length] for each in known}) < len(known):
+        length += 1
+    return {each: printable(each[:length]) for each in known}
+
+
+def shown(number: int | None) -> str:
+    """A number, or a dash."""
+    return UNKNOWN if number is None else f"{number:,}"
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, in its largest unit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:,.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def _receiver_title(receiver: ReceiverStory, name: Name) -> Text:
     title = Text()
     title.append(f"Receiver {printable(receiver.receiver_uuid or '(not named)')}", style="bold")
+    title.append_text(_called(receiver.receiver_uuid or "", name))
     title.append("  ")
-    title.append_text(outcome_counts(receiver.outcomes))
-    table = _table(title)
-    table.add_column(f"{_day(receiver.steps[0].at)} UTC", no_wrap=True)
-    table.add_column("notification", no_wrap=True)
-    if width >= _WIDE:
-        table.add_column("id", no_wrap=True, style="dim", max_width=_ID_LENGTH)
-    table.add_column("step", no_wrap=True)
-    table.add_column("try", justify="right", no_wrap=True)
+    return title.append_text(outcome_counts(receiver.outcomes))
+
+
+def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
+    ids = ["id"] if width >= _WIDE else []
+    table = plain_table(_day(receiver.steps[0].at), "notification", *ids, "step", "try")
     table.add_column("what happened", overflow="fold")
     day = _day(receiver.steps[0].at)
     outcome = {n.steps[0].notification_key: n.outcome for n in receiver.notifications}
+    ids_of_all = shortened([n.notification_id or "" for n in receiver.notifications])
     for step in receiver.steps:
         style = _step_style(step)
         ended_badly = outcome[step.notification_key] in UNSUCCESSFUL
@@ -187,7 +299,7 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
                 notification_name(step.notification_type, step.round),
                 style="red" if ended_badly else "",
             ),
-            *([printable(step.notification_id or "")] if width >= _WIDE else []),
+            *([ids_of_all[step.notification_id or ""]] if width >= _WIDE else []),
             Text(step.kind.value, style=style),
             str(step.attempt) if step.attempt is not None else "",
             Text(result(step), style=style),
@@ -195,36 +307,19 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
     return table
 
 
-def _table(title: Text) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="",
-        header_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
-
-
-def _why(story: NotificationStory) -> str:
-    parts = [
-        f"{_MARKS.get(story.outcome, '')} {story.outcome}",
-        *([story.why] if story.why else []),
-    ]
+def _what(story: NotificationStory) -> str:
+    """What failed, and why."""
+    parts = [notification_name(story.notification_type, story.round)]
+    parts += [story.why] if story.why else []
     ended = story.conclusion
     if ended is not None and ended.attempt is not None:
         parts.append(count(ended.attempt, "attempt"))
-    follow_up = next(
-        (s.reason for s in reversed(story.steps) if s.kind is StepKind.CALLED_BACK and s.reason),
-        None,
-    )
-    if follow_up:
-        parts.append(f"then: {follow_up}")
     return printable(", ".join(parts))
 
 
 def _step_style(step: Step) -> str:
+    if step.kind is StepKind.UNREADABLE:
+        return "bold red"
     if step.kind is StepKind.CONCLUDED:
         return STYLES.get(step.outcome or "", "")
     if step.kind is StepKind.ATTEMPTED and not _succeeded(step):
@@ -238,15 +333,23 @@ def _succeeded(step: Step) -> bool:
     return step.status_code is not None and step.status_code // 100 == 2  # noqa: PLR2004  # 2xx
 
 
-def result(step: Step) -> str:
-    """What came of a step, in words."""
+def why(step: Step) -> str:
+    """Status and reason of a step, in words."""
     parts: list[str] = []
-    if step.kind is StepKind.CONCLUDED and step.outcome:
-        parts.append(f"{_MARKS.get(step.outcome, '?')} {step.outcome}")
     if step.status_code is not None and step.kind is not StepKind.CALLED_BACK:
         parts.append(f"HTTP {step.status_code}")
     if step.reason and step.reason != f"answered {step.status_code}":
         parts.append(step.reason)
+    return printable(", ".join(parts))
+
+
+def result(step: Step) -> str:
+    """What came of a step, in words."""
+    parts: list[str] = []
+    if step.kind is StepKind.CONCLUDED and step.outcome:
+        parts.append(marked(step.outcome))
+    if said := why(step):
+        parts.append(said)
     if step.latency_ms is not None:
         parts.append(f"in {_duration(step.latency_ms)}")
     if step.queued_ms is not None:
@@ -255,14 +358,15 @@ def result(step: Step) -> str:
 
 
 def _duration(milliseconds: int) -> str:
+    """A duration as one word: a narrow table breaks lines between words only."""
     if milliseconds < 1000:  # noqa: PLR2004  # a second
-        return f"{milliseconds} ms"
+        return f"{milliseconds}ms"
     seconds = milliseconds / 1000
     if seconds < 120:  # noqa: PLR2004  # up to two minutes, seconds are easier to read
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}s"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
 def notification_name(kind: str | None, number: int | None) -> str:
@@ -271,9 +375,9 @@ def notification_name(kind: str | None, number: int | None) -> str:
     return name if number is None else f"{name} {number}"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things, in words."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def _day(at: datetime) -> str:

@@ -4,10 +4,10 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 
 QUEUE_VARIABLE = "DELIVERIES_QUEUE_URL"
 
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""What SQS takes in one message, and in all messages of one call."""
+
 WINDOW = CONNECTIONS
 """Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
 
 
 class NotEnqueuedError(Exception):
     """The queue did not accept all messages, after several tries."""
+
+
+class MessageTooLargeError(NotEnqueuedError):
+    """A message is larger than the queue takes; names the notification and its receiver."""
 
 
 class NotChangedError(Exception):
@@ -87,14 +94,15 @@ class DeliveryQueue:
             How many were accepted.
 
         Raises:
+            MessageTooLargeError: if the queue cannot take one of them; those before it may have
+                been accepted.
             NotEnqueuedError: if one was not accepted after several tries; some later ones may
                 have been. Sending all again is safe: the queue and the ledger know the ids.
         """
         accepted = 0
         on_the_way: deque[Future[tuple[Delivery, ...]]] = deque()
-        batches = itertools.batched(deliveries, SQS_BATCH, strict=False)
         try:
-            for batch in batches:
+            for batch in _batches(deliveries):
                 on_the_way.append(self._start(batch))
                 if len(on_the_way) >= self._window or self._executor is None:
                     accepted += _settle(on_the_way, on_accepted)
@@ -145,14 +153,14 @@ class DeliveryQueue:
         if gone:
             raise NotChangedError(f"{len(gone)} messages: {', '.join(sorted(set(gone)))}")
 
-    def _start(self, batch: tuple[Delivery, ...]) -> Future[tuple[Delivery, ...]]:
+    def _start(self, batch: "_Batch") -> Future[tuple[Delivery, ...]]:
         if self._executor is not None:
             return self._executor.submit(self._send_batch, batch)
         done: Future[tuple[Delivery, ...]] = Future()
         done.set_result(self._send_batch(batch))
         return done
 
-    def _send_batch(self, batch: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+    def _send_batch(self, batch: "_Batch") -> tuple[Delivery, ...]:
         refused: list[str] = []
 
         def call(
@@ -163,18 +171,20 @@ class DeliveryQueue:
             refused[:] = [f"{entry['Code']}" for entry in failed.values()]
             return [entry for entry in entries if entry["Id"] in failed]
 
-        entries = [self._entry(number, delivery) for number, delivery in enumerate(batch)]
+        entries = [self._entry(number, *each) for number, each in enumerate(batch)]
         if until_done(entries, call, sleep=self._sleep):
             codes = ", ".join(sorted(set(refused)))
             raise NotEnqueuedError(
                 f"the queue refused {len(refused)} of {len(batch)} messages: {codes}"
             )
-        return batch
+        return tuple(delivery for delivery, _ in batch)
 
-    def _entry(self, number: int, delivery: Delivery) -> "SendMessageBatchRequestEntryTypeDef":
+    def _entry(
+        self, number: int, delivery: Delivery, message: str
+    ) -> "SendMessageBatchRequestEntryTypeDef":
         entry: SendMessageBatchRequestEntryTypeDef = {
             "Id": str(number),
-            "MessageBody": delivery.message,
+            "MessageBody": message,
             "MessageGroupId": delivery.group,
             "MessageDeduplicationId": delivery.notification_id,
         }
@@ -183,6 +193,31 @@ class DeliveryQueue:
                 "AWSTraceHeader": {"DataType": "String", "StringValue": header}
             }
         return entry
+
+
+type _Batch = Sequence[tuple[Delivery, str]]
+"""Deliveries, each with its message: to make it costs as much as to make the delivery."""
+
+
+def _batches(deliveries: Iterable[Delivery]) -> Iterator[_Batch]:
+    """Cut by number and by bytes: one call takes ten messages, and as many bytes as one message."""
+    batch: list[tuple[Delivery, str]] = []
+    size = 0
+    for delivery in deliveries:
+        message = delivery.message
+        length = len(message)  # in ASCII
+        if length > MAX_MESSAGE_BYTES:
+            raise MessageTooLargeError(
+                f"notification {delivery.notification_id} to receiver {delivery.receiver.uuid}: "
+                f"{length} bytes; the queue takes {MAX_MESSAGE_BYTES}"
+            )
+        if len(batch) == SQS_BATCH or size + length > MAX_MESSAGE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append((delivery, message))
+        size += length
+    if batch:
+        yield batch
 
 
 def _settle(

@@ -1,20 +1,19 @@
-"""Signatures by the Standard Webhooks specification, with a secret of its own for each receiver.
-
-https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-"""
+"""The secrets that sign: a master secret, and one of its own for each receiver."""
 
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
-from standardwebhooks import Webhook
 
 from fl_notifications.clock import Clock
+from fl_notifications.webhooks import signature_headers
+
+__all__ = ["REFRESH_SECONDS", "MasterSecrets", "receiver_secret", "signature_headers"]
+
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -33,25 +32,6 @@ def receiver_secret(master_secret: str, receiver_uuid: str) -> str:
     message = str(UUID(receiver_uuid)).encode()
     digest = hmac.digest(master_secret.encode(), message, hashlib.sha256)
     return f"whsec_{base64.b64encode(digest).decode()}"
-
-
-def signature_headers(
-    secrets: Sequence[str], notification_id: str, at: datetime, payload: str
-) -> dict[str, str]:
-    """The three headers of a signed webhook.
-
-    Args:
-        secrets: the receiver's secrets, the current one first; each of them signs.
-        notification_id: becomes `webhook-id`.
-        at: the time of this attempt, in UTC.
-        payload: the body, exactly as it is sent.
-    """
-    signatures = (Webhook(secret).sign(notification_id, at, payload) for secret in secrets)
-    return {
-        "webhook-id": notification_id,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": " ".join(signatures),
-    }
 
 
 class MasterSecrets:

@@ -1,10 +1,13 @@
-"""The bus on which outcomes are told."""
+"""The bus on which outcomes and changes are told."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fl_notifications.aws.batches import EVENTS_BATCH, Sleep, until_done
+from fl_notifications.outcomes.changes import ChangeEvent
 from fl_notifications.outcomes.outcome import SOURCE, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -12,6 +15,10 @@ if TYPE_CHECKING:
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 type Told = tuple[OutcomeKind, Outcome]
+
+
+class NotToldError(Exception):
+    """The bus did not take all events, after several tries."""
 
 
 class OutcomeBus:
@@ -51,28 +58,52 @@ class OutcomeBus:
         if len(outcomes) > EVENTS_BATCH:
             msg = f"{len(outcomes)} outcomes; one call takes {EVENTS_BATCH}"
             raise ValueError(msg)
-        left = until_done(list(outcomes), self._call, sleep=self._sleep)
-        return {outcome.notification_id for _, outcome in left}
-
-    def _call(self, outcomes: list[Told]) -> list[Told]:
-        entries = [self._entry(kind, outcome) for kind, outcome in outcomes]
-        answer = self._client.put_events(Entries=entries)
-        if not answer["FailedEntryCount"]:
-            return []
-        # The results stand in the order of the entries.
-        return [
-            told
-            for told, result in zip(outcomes, answer["Entries"], strict=True)
-            if result.get("ErrorCode")
+        entries = [
+            self._entry(kind.detail_type, outcome.message, outcome.finished_at)
+            for kind, outcome in outcomes
         ]
+        left = self._put(entries)
+        return {outcomes[number][1].notification_id for number in left}
 
-    def _entry(self, kind: OutcomeKind, outcome: Outcome) -> "PutEventsRequestEntryTypeDef":
+    def tell(self, changes: Sequence[ChangeEvent], at: datetime) -> None:
+        """Tell changes, any number of them.
+
+        Args:
+            changes: what has happened.
+            at: when it did.
+
+        Raises:
+            NotToldError: if the bus did not take all of them, after several tries.
+            ClientError: if the bus refuses a call as a whole.
+        """
+        entries = [self._entry(each.detail_type, each.model_dump_json(), at) for each in changes]
+        for batch in itertools.batched(entries, EVENTS_BATCH, strict=False):
+            if left := self._put(batch):
+                raise NotToldError(f"{len(left)} events")
+
+    def _put(self, entries: "Sequence[PutEventsRequestEntryTypeDef]") -> list[int]:
+        """Put at most ten entries; returns the places of those that the bus did not take."""
+
+        def call(pending: list[int]) -> list[int]:
+            answer = self._client.put_events(Entries=[entries[number] for number in pending])
+            if not answer["FailedEntryCount"]:
+                return []
+            # The results stand in the order of the entries.
+            return [
+                number
+                for number, result in zip(pending, answer["Entries"], strict=True)
+                if result.get("ErrorCode")
+            ]
+
+        return until_done(list(range(len(entries))), call, sleep=self._sleep)
+
+    def _entry(self, kind: str, detail: str, at: datetime) -> "PutEventsRequestEntryTypeDef":
         entry: PutEventsRequestEntryTypeDef = {
             "EventBusName": self._bus_name,
             "Source": SOURCE,
-            "DetailType": kind.detail_type,
-            "Detail": outcome.message,
-            "Time": outcome.finished_at,
+            "DetailType": kind,
+            "Detail": detail,
+            "Time": at,
         }
         if (header := self._trace_header()) is not None:
             entry["TraceHeader"] = header

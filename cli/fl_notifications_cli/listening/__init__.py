@@ -1,0 +1,1 @@
+"""A receiver on this machine, for people who write one."""

@@ -1,0 +1,27 @@
+"""How several processes share out the tests (`make test` starts them)."""
+
+from typing import Any, Final
+
+import pytest
+
+_TOGETHER: Final = ("tests/e2e/", "tests/browser/")
+"""Their tests share a stack, or a browser: one process runs them all, first, beside the others."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out one test at a time, to whichever process is free, but for those together."""
+    from xdist.scheduler import (  # type: ignore[import-untyped] # noqa: PLC0415 - is there now
+        LoadScopeScheduling,
+    )
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # likewise without types
+        def _split_scope(self, nodeid: str) -> str:
+            return next((each for each in _TOGETHER if nodeid.startswith(each)), nodeid)
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # All processes must find the tests in the same order, and parameters may come from a set.
+    items.sort(key=lambda item: (item.path, item.location[1] or 0, item.nodeid))
