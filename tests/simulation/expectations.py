@@ -6,7 +6,7 @@ decided by how things stood when it left. Who came in between may be told.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fl_notifications.notification_type import NotificationType
 from tests.simulation.history import History
@@ -99,14 +99,13 @@ def _of_training(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
         if not there and not each.between(moment.number, last):
             continue
         # Who left meanwhile is told what that calls for, in the place of this.
-        must = there and each.lasts_until(done)
+        must = there and each.lasts_until(done) and not moment.overtaken
         yield from _in_a_fan_out(moment, each, must=must)
     told = moment.write.new or moment.before.told or moment.write.old
     for place, kind in enumerate(moment.kinds):
         if kind in TOLD_TO_THE_ACTOR and told is not None and not moment.overtaken:
             actor = told["actor"]["M"]["uuid"]["S"]
-            certain = moment.before.running or moment.write.new is not None
-            yield _expected(moment, kind, actor, 10 + place, must=certain, membership=None)
+            yield _expected(moment, kind, actor, 10 + place, must=True, membership=None)
 
 
 def _in_a_fan_out(moment: Moment, each: Membership, *, must: bool) -> Iterator[Expected]:
@@ -124,13 +123,13 @@ def _in_a_fan_out(moment: Moment, each: Membership, *, must: bool) -> Iterator[E
             if T.TRAINING_START not in moment.kinds:
                 # Whoever does not say clearly that it joined before the run is told the start.
                 yield _late_start(moment, each, must=False)
-        certain = must and (kind in ROUNDS or moment.before.running or new is not None)
-        yield _expected(moment, kind, each.receiver, 10 + place, must=certain, membership=each)
+        yield _expected(moment, kind, each.receiver, 10 + place, must=must, membership=each)
 
 
 def _late_start(moment: Moment, each: Membership, *, must: bool) -> Expected:
     """The start that the record of who joins calls for."""
-    source = str(each.begin.sequence_number)
+    own = moment.write.key[1] != TRAINING
+    source = str(moment.number if own else each.begin.sequence_number)
     return _expected(
         moment, T.TRAINING_START, each.receiver, 0, must=must, membership=each, source=source
     )
@@ -140,12 +139,24 @@ def _of_participant(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
     write = moment.write
     if not moment.before.known:
         return
+    if moment.handled.redriven:
+        yield from _redriven(timeline, moment)
     for each in timeline.memberships:
         if each.begin is write:
             yield from _joins(moment, each)
         # Who overwrites an item has left, but is told of the joining only.
         if each.end is write and write.new is None and not write.by_ttl:
             yield from _leaves(moment, each)
+
+
+def _redriven(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
+    """A dead letter of a participant: its item is another by now, of whichever membership."""
+    write = moment.write
+    for each in timeline.memberships:
+        if each.receiver != write.key[1].removeprefix(PARTICIPANT):
+            continue
+        for expected in (*_joins(moment, each), *_leaves(moment, each)):
+            yield replace(expected, must=False)
 
 
 def _joins(moment: Moment, each: Membership) -> Iterator[Expected]:

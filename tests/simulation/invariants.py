@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
-from tests.aws.dynamodb import Write
 from tests.simulation.case import Case
 from tests.simulation.history import Built, History
 from tests.simulation.ids import ROUNDS, T
@@ -343,8 +342,8 @@ def unreadable_items(case: Case) -> None:
     letters: Counter[str] = Counter()
     for message in history.world.stream_dlq.accepted:
         body = json.loads(message.body)
-        if "DDBStreamBatchInfo" in body:
-            continue
+        if "DDBStreamBatchInfo" in body or body.get("field") is None:
+            continue  # could not be processed
         letters[body["record"]["dynamodb"]["SequenceNumber"]] += 1
         case.expect(
             "a dead letter names item and field",
@@ -353,21 +352,25 @@ def unreadable_items(case: Case) -> None:
             and body["training_uuid"],
             body,
         )
-    for write in history.world.trainings.writes:
-        looked_at = write.sequence_number in history.processed and history.certain(write)
-        if looked_at and not write.by_ttl and _unreadable(write):
-            case.expect(
-                "an unreadable item is a dead letter",
-                letters[str(write.sequence_number)],
-                write.key,
-            )
+    for timeline in history.timelines.values():
+        for moment in timeline.moments:
+            if _unreadable(moment):
+                case.expect(
+                    "an unreadable item is a dead letter",
+                    letters[str(moment.number)],
+                    moment.write.key,
+                )
     logged = [line for line in history.world.lines.lines if line[2] == "unreadable item"]
     case.expect("unreadable items are logged", len(logged) >= len(letters))
 
 
-def _unreadable(write: Write) -> bool:
-    if write.key[1] == TRAINING:
-        return write.new is not None and not readable_training(write.new)
+def _unreadable(moment: Moment) -> bool:
+    """Whether something that the record needs cannot be read."""
+    write = moment.write
+    if not write.key[1].startswith(PARTICIPANT):
+        return moment.unreadable
+    if write.by_ttl:
+        return False
     return not readable_participant(write.new if write.new is not None else write.old)
 
 

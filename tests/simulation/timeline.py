@@ -143,7 +143,8 @@ class Standing:
     """How things stand with a training's run.
 
     Attributes:
-        run: the sequence number of the change that began the latest run; None if none has begun.
+        run: the sequence number of the change that began the latest run; until one has begun, of
+            the first that was read.
         running: whether it goes on.
         ended: the change that ended it, and how; of the latest that did.
         fresh: whether the next running state begins a run: it was `INITIAL`, gone or new meanwhile.
@@ -175,6 +176,7 @@ class Moment:
         kinds: what a training's record calls for, in order.
         event: what the bus is to be told; None if nothing.
         overtaken: a redriven record, after later ones.
+        unreadable: what it needs cannot be read: it moves nothing.
     """
 
     handled: Handled
@@ -183,6 +185,7 @@ class Moment:
     kinds: tuple[NotificationType, ...] = ()
     event: str | None = None
     overtaken: bool = False
+    unreadable: bool = False
 
     @property
     def write(self) -> Write:
@@ -246,56 +249,75 @@ def _older_than_the_service(first: Write) -> Standing:
 
 def _training_record(handled: Handled, before: Standing) -> Moment:
     write = handled.write
+    if not before.known:
+        before = replace(before, run=before.run or str(write.sequence_number))
     if write.sequence_number <= before.told_at:
-        new = write.new if readable_training(write.new) else None
-        begins = new is not None and state_of(new) in RUNNING and state_of(write.old) not in RUNNING
-        kinds = (T.TRAINING_START,) if begins and before.running else ()
-        return Moment(handled, before, before, kinds, overtaken=True)
+        return _again(handled, before)
     if write.new is None:
         return _deleted(handled, before)
-    if not readable_training(write.new):
-        return Moment(handled, before, before)
-    after = replace(before, told=write.new, told_at=write.sequence_number)
-    state, changed = state_of(write.new), _changed(before.told, write.new)
+    moment = _changed(handled, before)
+    readable = readable_training(write.new) or handled.redriven
+    if not readable and set(moment.kinds) - {T.TRAINING_ERROR}:
+        return Moment(handled, before, before, unreadable=True)
+    return moment
+
+
+def _again(handled: Handled, before: Standing) -> Moment:
+    """A record from a dead letter, when later ones are told: only its start is not overtaken."""
+    write = handled.write
+    kinds: tuple[NotificationType, ...] = ()
+    if write.new is not None and write.sequence_number == before.told_at:
+        kinds = _changed(handled, replace(before, told=write.old, running=False)).kinds
+    elif state_of(write.new) in RUNNING and state_of(write.old) not in RUNNING:
+        kinds = (T.TRAINING_START,) if before.running else ()
+    return Moment(handled, before, before, kinds, overtaken=True)
+
+
+def _changed(handled: Handled, before: Standing) -> Moment:
+    new = handled.write.new or {}
+    after = replace(before, told=new)
+    if _what_counts(new) != _what_counts(before.told or {}):
+        after = replace(after, told_at=handled.write.sequence_number)
+    state = state_of(new)
     if state in RUNNING:
-        return _runs(handled, before, after, changed=changed)
-    if state in FINAL:
-        kinds = (END_TYPE[state or ""],) if state_of(before.told) != state else ()
-        if kinds:
-            after = replace(after, running=False, ended=write, how=state)
-        return Moment(handled, before, after, kinds, "Training Ended" if before.running else None)
-    return Moment(
-        handled, before, replace(after, running=False, ended=write, how=state, fresh=True)
-    )
+        return _runs(handled, before, after)
+    if state not in FINAL:
+        if before.running or not before.known:
+            after = replace(after, ended=handled.write, how=state)
+        # A run that has ended before stays ended as it was.
+        return Moment(handled, before, replace(after, running=False, fresh=True))
+    if state_of(before.told) == state:
+        return Moment(handled, before, after)
+    after = replace(after, running=False, ended=handled.write, how=state)
+    event = "Training Ended" if before.running else None
+    return Moment(handled, before, after, (END_TYPE[state or ""],), event)
 
 
-def _runs(handled: Handled, before: Standing, after: Standing, *, changed: bool) -> Moment:
+def _what_counts(training: Item) -> Item:
+    return {name: it for name, it in training.items() if name not in {"lock", "last_update"}}
+
+
+def _runs(handled: Handled, before: Standing, after: Standing) -> Moment:
     write = handled.write
     kind = ROUND_TYPE[state_of(write.new) or ""]
-    if before.running:
-        if not changed:
-            options = (before.told or {}).get("options") != (write.new or {}).get("options")
-            return Moment(handled, before, after, (), "Training Changed" if options else None)
+    if not before.running:
+        run = str(write.sequence_number) if before.fresh else before.run
+        after = replace(
+            after, run=run, running=True, fresh=False, ended=None, how=None, round_change=write
+        )
+        return Moment(handled, before, after, (T.TRAINING_START, kind), "Training Started")
+    if (state_of(before.told), round_of(before.told)) != (state_of(write.new), round_of(write.new)):
         after = replace(after, round_change=write)
         return Moment(handled, before, after, (kind,), "Training Changed")
-    run = str(write.sequence_number) if before.fresh else before.run
-    after = replace(
-        after, run=run, running=True, fresh=False, ended=None, how=None, round_change=write
-    )
-    return Moment(handled, before, after, (T.TRAINING_START, kind), "Training Started")
+    options = (write.old or {}).get("options") != (write.new or {}).get("options")
+    return Moment(handled, before, after, (), "Training Changed" if options else None)
 
 
 def _deleted(handled: Handled, before: Standing) -> Moment:
     write = handled.write
     after = replace(before, told=None, told_at=write.sequence_number, fresh=True)
-    ran = before.running or (state_of(write.old) in RUNNING and before.how != "COMPLETED")
-    if ran:
+    # What began the run may be a dead letter.
+    if before.running or (state_of(write.old) in RUNNING and before.how != "COMPLETED"):
         after = replace(after, running=False, ended=write, how="DELETED")
         return Moment(handled, before, after, (T.TRAINING_ERROR,), "Training Ended")
-    if before.how not in FINAL:
-        after = replace(after, running=False, ended=None, how=None)
     return Moment(handled, before, after)
-
-
-def _changed(old: Item | None, new: Item) -> bool:
-    return (state_of(old), round_of(old)) != (state_of(new), round_of(new))
