@@ -13,6 +13,7 @@ from tests.simulation.history import History
 from tests.simulation.ids import ROUNDS, id_of
 from tests.simulation.timeline import (
     END_TYPE,
+    PARTICIPANT,
     ROUND_TYPE,
     TRAINING,
     Membership,

@@ -31,7 +31,9 @@ from tests.simulation.policy import (
 from tests.simulation.receivers import Post
 from tests.simulation.scenario import Run
 from tests.simulation.timeline import (
+    PARTICIPANT,
     TRAINING,
+    Moment,
     readable_participant,
     readable_training,
 )
