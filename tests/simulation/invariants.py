@@ -100,11 +100,12 @@ def came_to_rest(case: Case) -> None:
     running = [function.name for function in world.functions if function.running]
     case.expect("no function hangs", not running, running)
     case.expect("the stream is processed", world.stream_poller.idle)
-    left = [message.body for message in world.deliveries.messages]
-    case.expect("the queue is empty", not left, left[:3])
-    expired = [message.body for message in world.deliveries.expired]
-    case.expect("no message expires", not expired, expired[:3])
-    waiting = {name: each.waiting for name, each in world.callbacks.items() if each.waiting}
+    for queue in (poller.queue for poller in world.queue_pollers.values()):
+        left = [message.body for message in queue.messages]
+        case.expect("a queue is empty", not left, left[:3])
+        expired = [message.body for message in queue.expired]
+        case.expect("no message expires", not expired, expired[:3])
+    waiting = {name: each.waiting for name, each in world.targets.items() if each.waiting}
     case.expect("all events are delivered", not waiting, waiting)
 
 

@@ -412,6 +412,7 @@ class QueuePoller:
         self.max_concurrency = max_concurrency
         self.choose = choose
         self.running = 0
+        self.handled: list[tuple[Message, Invocation]] = []
         self._planned = False
         queue.wake = self.wake
 
@@ -432,6 +433,7 @@ class QueuePoller:
     def _invoke(self, batch: list[Message]) -> None:
         self.running += 1
         receipts = {message.message_id: message.receipt for message in batch}
+        messages = {message.message_id: message for message in batch}
 
         def done(invocation: Invocation) -> None:
             self.running -= 1
@@ -441,6 +443,8 @@ class QueuePoller:
             if failed is not None:
                 fault = self.faults.at(Occasion.DELETE, self.kernel.now - self.kernel.start)
                 for index, (message_id, receipt) in enumerate(receipts.items()):
+                    if message_id not in failed:
+                        self.handled.append((messages[message_id], invocation))
                     # A message that was processed but not deleted comes again.
                     kept = fault is not None and (fault.detail >> index) % 2 == 0
                     if message_id not in failed and not kept:

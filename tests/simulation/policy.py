@@ -50,6 +50,7 @@ def callbacks_run(case: Case) -> None:
         ended[name].update(event["id"] for event, _ in handled)
     for message in world.callbacks_dlq.accepted:
         event = json.loads(message.body)
+        event = event.get("requestPayload", event)
         for name in ("CallbackSuccess", "CallbackFailure"):
             ended[name][event.get("id", "")] += 1
     for _, event in world.bus.events:

@@ -47,7 +47,6 @@ class Scenario:
     outages: tuple[Outage, ...] = ()
     seed: int = 0
     shards: int = 1
-    parallelization_factor: int | None = None
     partial_resets_retries: bool = False
     batch_size: int | None = None
     parameters: Parameters | None = None
@@ -64,7 +63,6 @@ class Scenario:
         return with_stream(
             stack,
             shards=self.shards,
-            parallelization_factor=self.parallelization_factor or given.parallelization_factor,
             partial_resets_retries=self.partial_resets_retries,
             batch_size=self.batch_size or given.batch_size,
         )

@@ -35,6 +35,7 @@ from tests.aws.sqs import Message, Queue, Redrive, Sqs
 from tests.simulation.clients import Around, Client, Latency, Tampering
 from tests.simulation.faults import Faults
 from tests.simulation.lambdas import (
+    MAX_CONCURRENCY,
     AsyncInvoker,
     Context,
     End,
@@ -42,6 +43,7 @@ from tests.simulation.lambdas import (
     Handler,
     Invocation,
     QueuePoller,
+    QueueTarget,
     StreamPoller,
     failed_ids,
 )
@@ -149,47 +151,41 @@ class World:
         self.deliveries_dlq = self._queue("DeliveriesDlq.fifo")
         self.stream_dlq = self._queue("StreamDlq")
         self.callbacks_dlq = self._queue("CallbacksDlq")
-        self.deliveries = self._queue("Deliveries.fifo")
+        self.deliveries = self._queue("Deliveries.fifo", dead_letters=self.deliveries_dlq)
         self.deliveries.visibility_timeout = stack.visibility_timeout
-        self.deliveries.retention = stack.retention
-        self.deliveries.redrive = Redrive(self.deliveries_dlq, stack.max_receive_count)
+        self.callbacks = self._queue("Callbacks", dead_letters=self.callbacks_dlq)
         self.bus = EventBridge(kernel, faults, BUS)
         self.secrets = SecretsManager(kernel, SECRET, "first master secret")
         self.receivers = Receivers(kernel, stack.request_timeout_seconds)
 
         self.build = self._function("BuildNotifications", self._builder)
         self.deliver = self._function("DeliverNotification", self._deliverer)
+        self.call_back_failure = self._function("CallbackFailure", self._callback_failure)
+        self.call_back_success = AsyncInvoker(
+            kernel,
+            self._function("CallbackSuccess", self._callback_success),
+            self.callbacks_dlq,
+            retries=stack.callback_retries,
+        )
         self.stream_poller = StreamPoller(
             kernel, faults, self.trainings, self.build, self.stream_dlq, stack.stream
         )
-        self.queue_poller = QueuePoller(
-            kernel,
-            faults,
-            self.deliveries,
-            self.deliver,
-            batch_size=stack.delivery_batch_size,
-            max_concurrency=stack.delivery_max_concurrency,
-            choose=self.latency.choose,
-        )
-        self.callbacks = {
-            name: AsyncInvoker(
-                kernel,
-                self._function(name, build),
-                self.callbacks_dlq,
-                retries=stack.callback_retries,
-            )
-            for name, build in (
-                ("CallbackSuccess", self._callback_success),
-                ("CallbackFailure", self._callback_failure),
-            )
+        self.queue_pollers = {
+            "Deliveries": self._poller(self.deliveries, self.deliver),
+            "Callbacks": self._poller(self.callbacks, self.call_back_failure),
+        }
+        self.targets: dict[str, AsyncInvoker | QueueTarget] = {
+            "CallbackSuccess": self.call_back_success,
+            "Callbacks": QueueTarget(kernel, self.callbacks),
         }
         self.bus.rules = [
-            Rule(stack.patterns[name], target) for name, target in self.callbacks.items()
+            Rule(stack.patterns[name], target) for name, target in self.targets.items()
         ]
 
     @property
     def functions(self) -> list[Function]:
-        return [self.build, self.deliver, *(each.function for each in self.callbacks.values())]
+        success = self.call_back_success.function
+        return [self.build, self.deliver, success, self.call_back_failure]
 
     @property
     def invocations(self) -> Iterator[Invocation]:
@@ -209,7 +205,11 @@ class World:
 
     def handled_events(self) -> dict[str, list[tuple[dict[str, Any], Invocation]]]:
         """The events that each callback has handled, and in which invocation."""
-        return {name: each.handled for name, each in self.callbacks.items()}
+        policies = self.queue_pollers["Callbacks"].handled
+        return {
+            "CallbackSuccess": self.call_back_success.handled,
+            "CallbackFailure": [(json.loads(message.body), it) for message, it in policies],
+        }
 
     # What people do with a deployed stack
 
@@ -284,8 +284,26 @@ class World:
 
     # Parts
 
-    def _queue(self, name: str) -> Queue:
-        return self.sqs.add(Queue(self.kernel, name))
+    def _queue(self, name: str, *, dead_letters: Queue | None = None) -> Queue:
+        queue = self.sqs.add(Queue(self.kernel, name))
+        if dead_letters is not None:
+            settings = self.stack.queues[name.removesuffix(".fifo")]
+            queue.visibility_timeout = settings.visibility_timeout
+            queue.retention = settings.retention
+            queue.redrive = Redrive(dead_letters, settings.max_receive_count)
+        return queue
+
+    def _poller(self, queue: Queue, function: Function) -> QueuePoller:
+        settings = self.stack.queues[queue.name.removesuffix(".fifo")]
+        return QueuePoller(
+            self.kernel,
+            self.faults,
+            queue,
+            function,
+            batch_size=settings.batch_size,
+            max_concurrency=min(settings.max_concurrency, MAX_CONCURRENCY),
+            choose=self.latency.choose,
+        )
 
     def _function(self, name: str, build: Callable[[Process], Handler]) -> Function:
         def tampered(process: Process) -> Handler:
@@ -318,12 +336,14 @@ class World:
                 **_FUNCTION,
                 deliveries_queue_url=self.deliveries.url,
                 stream_dlq_url=self.stream_dlq.url,
+                outcomes_bus=BUS,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
             ),
             build_notifications.Clients(
                 dynamodb=self._client(process, self.build, "dynamodb", self.dynamodb),
                 sqs=self._client(process, self.build, "sqs", self.sqs),
+                events=self._client(process, self.build, "events", self.bus),
             ),
             self._journal(),
             executor=SimulatedExecutor(self.kernel, WINDOW),
@@ -372,7 +392,7 @@ class World:
         return lambda event, context: deliverer.process(event, _seconds(context))
 
     def _callback_success(self, process: Process) -> Handler:
-        function = self.callbacks["CallbackSuccess"].function
+        function = self.call_back_success.function
         call_back = callback_success.build(
             SuccessSettings(**_FUNCTION, callbacks_dlq_url=self.callbacks_dlq.url),
             callback_success.Clients(sqs=self._client(process, function, "sqs", self.sqs)),
@@ -381,10 +401,11 @@ class World:
         return lambda event, _: call_back(event)
 
     def _callback_failure(self, process: Process) -> Handler:
-        function = self.callbacks["CallbackFailure"].function
-        call_back = callback_failure.build(
+        function = self.call_back_failure
+        worker = callback_failure.build(
             FailureSettings(
                 **_FUNCTION,
+                callbacks_queue_url=self.callbacks.url,
                 callbacks_dlq_url=self.callbacks_dlq.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
@@ -395,8 +416,9 @@ class World:
             ),
             self._journal(),
             clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
         )
-        return lambda event, _: call_back(event)
+        return lambda event, context: worker.process(event, _seconds(context))
 
 
 def _number(record: Mapping[str, Any]) -> int:
