@@ -231,7 +231,7 @@ class Timeline:
                 standing, upgraded = Standing(), True
             write = handled.write
             if write.key[1] == TRAINING:
-                if not standing.known and readable_training(write.old):
+                if not standing.known and write.old is not None:
                     standing = _older_than_the_service(write)
                 moment = _training_record(handled, standing)
             else:
