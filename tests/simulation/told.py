@@ -159,7 +159,10 @@ def _start_is_open(history: History, expected: Expected, member: Membership) -> 
         for each in history.timelines[moment.write.key[0]].moments
     ):
         return True
-    in_the_moment = member.begin.sequence_number > moment.number
+    change = moment.write if moment.write.key[1] == TRAINING else moment.before.round_change
+    if change is None or member.begin.sequence_number < change.sequence_number:
+        return False
+    in_the_moment = member.begin.at <= history.processed[change.sequence_number][1]
     return in_the_moment and (member.joined_at is None or _clock_behind(member))
 
 
