@@ -46,6 +46,11 @@ class Tampering:
     another one, a condition that it does not set is one that is taken off.
     """
 
+    def queued(self, body: str) -> bool:
+        """Whether a message that the queue of deliveries has accepted is really there."""
+        del body
+        return True
+
     def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """The call as the service gets it."""
         del operation

@@ -97,37 +97,127 @@ def unconditional(request: dict[str, Any]) -> dict[str, Any]:
     actions = []
     for action in request["TransactItems"]:
         ((kind, wanted),) = action.items()
+        if kind == "ConditionCheck":
+            continue
         wanted = without("ConditionExpression")(wanted)
-        if "UpdateExpression" not in wanted:
-            wanted = without("ExpressionAttributeValues")(wanted)
+        text = wanted.get("UpdateExpression", "")
+        for placeholders in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
+            used = {name: it for name, it in wanted.get(placeholders, {}).items() if name in text}
+            wanted = {**without(placeholders)(wanted), **({placeholders: used} if used else {})}
         actions.append({kind: wanted})
     return {**request, "TransactItems": actions}
 
 
-def set_error_anyway(request: dict[str, Any]) -> dict[str, Any]:
-    request = without("ConditionExpression")(request)
-    names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
-    text = request["UpdateExpression"]
-    return {
-        **request,
-        "ExpressionAttributeNames": {name: it for name, it in names.items() if name in text},
-        "ExpressionAttributeValues": {
-            name: it for name, it in values.items() if f"{name}," in f"{text},"
-        },
-    }
+def as_announced(answer: Any) -> Any:
+    """The training is always in its first round, and nobody has been removed."""
+    answer = always_current(answer)
+    for item in answer["Responses"].get(LEDGER, []):
+        item.pop("participant_removed", None)
+    return answer
 
 
 def somebody_is_left(answer: Any) -> Any:
     return {**answer, "Items": answer["Items"] or [participant(uuid="somebody")]}
 
 
-def joined_long_ago(answer: Any) -> Any:
-    item = answer.get("Item", {})
-    return {**answer, "Item": item | {"joined_at": {"S": "2020-01-01T00:00:00+00:00"}}}
-
-
 def participant(uuid: str) -> dict[str, Any]:
-    return {"training_uuid": {"S": "training"}, "entity": {"S": f"PARTICIPANT#{uuid}"}}
+    return {
+        "training_uuid": {"S": "training"},
+        "entity": {"S": f"PARTICIPANT#{uuid}"},
+        "message_endpoint": {"S": "https://somebody.example/"},
+    }
+
+
+def no_runs(answer: Any) -> Any:
+    """Nothing is known of runs."""
+    responses = answer["Responses"]
+    entries = responses.get(LEDGER, [])
+    left = [it for it in entries if not it["notification_id"]["S"].startswith("run#")]
+    return {**answer, "Responses": {**responses, LEDGER: left}}
+
+
+def first_addresses(answer: Any) -> Any:
+    """Nobody has moved since."""
+    for item in answer["Responses"].get(TRAININGS, []):
+        if "message_endpoint" in item:
+            text = item["message_endpoint"]["S"]
+            item["message_endpoint"] = {"S": re.sub(r"-[0-9]+[.]", "-0.", text)}
+    return answer
+
+
+def in_entries(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Changes what the builder notes of a run."""
+
+    def changed(request: dict[str, Any]) -> dict[str, Any]:
+        item = request.get("Item", {})
+        if not item.get("notification_id", {}).get("S", "").startswith("run#"):
+            return request
+        return {**request, "Item": change(item)}
+
+    return changed
+
+
+def in_messages(*names: str) -> Any:
+    """Leaves members of messages out."""
+
+    def changed(entry: dict[str, Any]) -> dict[str, Any]:
+        body = json.loads(entry["MessageBody"])
+        return {**entry, "MessageBody": json.dumps(without(*names)(body))}
+
+    return every_entry(changed)
+
+
+def in_events(*names: str) -> Any:
+    """Leaves members of events out."""
+
+    def changed(entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "Detail": json.dumps(without(*names)(json.loads(entry["Detail"])))}
+
+    return every_entry(changed)
+
+
+def without_action(number: int) -> Any:
+    """Leaves an action of a removal's transaction out."""
+
+    def changed(request: dict[str, Any]) -> dict[str, Any]:
+        actions = request["TransactItems"]
+        if len(actions) == 3:
+            actions = [*actions[:number], *actions[number + 1 :]]
+        return {**request, "TransactItems": actions}
+
+    return changed
+
+
+class Dropping(Tampering):
+    """Says that the queue has messages which it has never got."""
+
+    def __init__(self, kind: str, *, before: int = 0, first: int = 10**9) -> None:
+        self.kind = kind
+        self.numbers = range(before, before + first)
+        self.seen = 0
+
+    @override
+    def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if operation != "send_message_batch":
+            return request
+        entries = [self._of_another_group(each) for each in request["Entries"]]
+        return {**request, "Entries": entries}
+
+    def _of_another_group(self, entry: dict[str, Any]) -> dict[str, Any]:
+        body = json.loads(entry["MessageBody"])
+        if body["notification_type"] != self.kind:
+            return entry
+        self.seen += 1
+        if self.seen - 1 not in self.numbers:
+            return entry
+        # One that the queue takes for a duplicate is not delivered.
+        return {**entry, **self.a_duplicate}
+
+    a_duplicate: dict[str, Any] = {}
+
+    @override
+    def answer(self, operation: str, answer: Any) -> Any:
+        return answer
 
 
 def body_changed(entry: dict[str, Any]) -> dict[str, Any]:

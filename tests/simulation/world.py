@@ -153,6 +153,7 @@ class World:
         self.callbacks_dlq = self._queue("CallbacksDlq")
         self.deliveries = self._queue("Deliveries.fifo", dead_letters=self.deliveries_dlq)
         self.deliveries.visibility_timeout = stack.visibility_timeout
+        self.deliveries.keeps = self.tampering.queued
         self.callbacks = self._queue("Callbacks", dead_letters=self.callbacks_dlq)
         self.bus = EventBridge(kernel, faults, BUS)
         self.secrets = SecretsManager(kernel, SECRET, "first master secret")
