@@ -239,6 +239,13 @@ def outcomes_follow_answers(case: Case) -> None:
             detail["callback"] == (callback if built.kind in ROUNDS else None),
             name,
         )
+        case.expect(
+            "an outcome says run and membership",
+            detail.get("run") == built.run
+            and ("joined_at" in detail) is built.knows_membership
+            and detail.get("joined_at") == built.joined_at,
+            name,
+        )
         posts = history.posts.get(each, [])
         case.expect(
             "an outcome follows from the answers",

@@ -9,7 +9,7 @@ from typing import Any
 from tests.aws.dynamodb import Write
 from tests.aws.expressions import Item
 from tests.simulation.case import Case
-from tests.simulation.history import History
+from tests.simulation.history import Built, History
 from tests.simulation.ids import T
 from tests.simulation.lambdas import Invocation
 from tests.simulation.timeline import (
@@ -64,10 +64,15 @@ def callbacks_run(case: Case) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """A rejected or failed round notification, as the failure callback is told of it."""
+    """A rejected or failed round notification, of which the failure callback is told.
+
+    Attributes:
+        built: the notification; the event may leave something out.
+    """
 
     at: float
     event: Mapping[str, Any]
+    built: Built
 
     @property
     def detail(self) -> Mapping[str, Any]:
@@ -103,20 +108,26 @@ class Told:
         """Whether it is this membership's."""
         if item is None:
             return False
-        return "joined_at" not in self.detail or joined_at(item) == self.detail["joined_at"]
+        return not self.built.knows_membership or joined_at(item) == self.built.joined_at
 
     def in_run(self, history: History, begin: float, end: float, *, always: bool) -> bool:
         """Whether its run was the latest at some moment, or all the time."""
-        run = self.detail.get("run")
+        run = self.built.run
         if run is None:
             return True
         runs = [it <= int(run) for it in history.run_over(self.training, begin, end)]
         return all(runs) if always else any(runs)
 
 
+def _told(history: History, at: float, event: Mapping[str, Any]) -> Told:
+    return Told(at, event, history.by_id[event["detail"]["notification_id"]][0])
+
+
 def _failures(history: History) -> list[Told]:
     return [
-        Told(at, event) for at, event in history.outcomes if event["detail"]["callback"] == FAILURE
+        _told(history, at, event)
+        for at, event in history.outcomes
+        if event["detail"]["callback"] == FAILURE
     ]
 
 
@@ -214,7 +225,7 @@ def policy_is_done(case: Case) -> None:
     history = case.history
     for event, invocation in history.world.handled_events()["CallbackFailure"]:
         if event["detail"].get("callback") == FAILURE:
-            _done(case, Told(0.0, event), invocation)
+            _done(case, _told(history, 0.0, event), invocation)
 
 
 def _done(case: Case, told: Told, invocation: Invocation) -> None:
@@ -245,7 +256,7 @@ def _done(case: Case, told: Told, invocation: Invocation) -> None:
 
 def _restarted(history: History, told: Told, at: float) -> bool:
     """Whether another run has begun, as far as the table says."""
-    run = told.detail.get("run")
+    run = told.built.run
     return any(
         each.key[1] == TRAINING
         and each.at <= at

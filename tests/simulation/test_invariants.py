@@ -1,5 +1,7 @@
 """Do the checks bite? For each invariant, a service with a bug that breaks it is caught."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, override
 
@@ -11,6 +13,7 @@ from tests.simulation.invariants import check
 from tests.simulation.plans import DEAD, FLAKY, HEALTHY, SLOW, Action, Plan, Step, rejecting
 from tests.simulation.receivers import Behaviour, Reply
 from tests.simulation.scenario import Scenario, run
+from tests.simulation.test_scenarios import DEAD_AFTER_THE_START, RUNS
 from tests.simulation.world import LEDGER, TRAININGS
 
 A = Action
@@ -188,36 +191,35 @@ def without_action(number: int) -> Any:
     return changed
 
 
-class Dropping(Tampering):
-    """Says that the queue has messages which it has never got."""
+def all_taken(answer: Any) -> Any:
+    return {"FailedEntryCount": 0, "Entries": [{"EventId": "x"} for _ in answer["Entries"]]}
 
-    def __init__(self, kind: str, *, before: int = 0, first: int = 10**9) -> None:
+
+def elsewhere(item: dict[str, Any]) -> dict[str, Any]:
+    return {"notification_id": {"S": f"another {item['notification_id']['S']}"}}
+
+
+def going_on(item: dict[str, Any]) -> dict[str, Any]:
+    if "ended" not in item:
+        return item
+    training = json.loads(item["training"]["S"]) | {"state": "ONGOING"}
+    return {**without("ended")(item), "training": {"S": json.dumps(training)}}
+
+
+class Dropping(Tampering):
+    """The builder forgets some of the notifications of a type, counted from 0."""
+
+    def __init__(self, kind: str, numbers: range) -> None:
         self.kind = kind
-        self.numbers = range(before, before + first)
+        self.numbers = numbers
         self.seen = 0
 
     @override
-    def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        if operation != "send_message_batch":
-            return request
-        entries = [self._of_another_group(each) for each in request["Entries"]]
-        return {**request, "Entries": entries}
-
-    def _of_another_group(self, entry: dict[str, Any]) -> dict[str, Any]:
-        body = json.loads(entry["MessageBody"])
-        if body["notification_type"] != self.kind:
-            return entry
+    def queued(self, body: str) -> bool:
+        if json.loads(body)["notification_type"] != self.kind:
+            return True
         self.seen += 1
-        if self.seen - 1 not in self.numbers:
-            return entry
-        # One that the queue takes for a duplicate is not delivered.
-        return {**entry, **self.a_duplicate}
-
-    a_duplicate: dict[str, Any] = {}
-
-    @override
-    def answer(self, operation: str, answer: Any) -> Any:
-        return answer
+        return self.seen - 1 not in self.numbers
 
 
 def body_changed(entry: dict[str, Any]) -> dict[str, Any]:
@@ -277,14 +279,7 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "outcomes that the bus refused are forgotten": (
         "an outcome is told to the bus",
         with_faults(ROUNDS, *faults(Kind.PARTIAL, "put_events", 0, 1, 2)),
-        Altered(
-            answers={
-                "put_events": lambda answer: {
-                    "FailedEntryCount": 0,
-                    "Entries": [{"EventId": "x"} for _ in answer["Entries"]],
-                }
-            }
-        ),
+        Altered(answers={"put_events": all_taken}),
     ),
     "what the ledger did not take is forgotten": (
         "what was answered is sent again|what is told is in the ledger|a notification ends",
@@ -319,45 +314,140 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         Altered(requests={"batch_get_item": not_consistent}),
     ),
     "the training becomes ERROR whatever it is": (
-        "ends a training only where it was announced to be",
+        "a training is ended only as the policy says",
         Scenario(
-            plans=(Plan((rejecting(first=1), HEALTHY), required=(0,)),),
-            steps=(Step(0.5, A.START), Step(2.0, A.NEXT_ROUND)),
-            faults=tuple(Fault(Occasion.EVENT, number, Kind.DELAYED) for number in range(2)),
+            plans=(Plan((DEAD_AFTER_THE_START, HEALTHY)),),
+            steps=(Step(0.5, A.START), Step(90.0, A.NEXT_ROUND)),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.DELAYED, 1) for number in range(9)),
         ),
-        Altered(requests={"update_item": set_error_anyway}),
+        Altered(
+            requests={"transact_write_items": unconditional},
+            answers={"batch_get_item": as_announced},
+        ),
     ),
     "a participant is deleted whoever it is": (
         "the failure callback deletes only whom the policy says",
         Scenario(
             plans=(Plan((Behaviour((Reply(), Reply(400), Reply())), HEALTHY)),),
             steps=(Step(0.5, A.START), Step(5.0, A.JOIN)),
-            faults=(
-                Fault(Occasion.EVENT, 0, Kind.REPEATED, 3),
-                Fault(Occasion.EVENT, 1, Kind.REPEATED, 3),
-            ),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.REPEATED, 3) for number in range(9)),
         ),
         Altered(
-            requests={"transact_write_items": unconditional},
-            answers={"get_item": joined_long_ago},
+            requests={
+                "transact_write_items": unconditional,
+                "put_events": in_events("joined_at"),
+            },
+            answers={"batch_get_item": as_announced},
         ),
     ),
     "nobody is removed": (
         "the participant is removed",
         Scenario(plans=(Plan((rejecting(), HEALTHY)),), steps=(Step(0.5, A.START),)),
-        Altered(
-            requests={
-                "transact_write_items": lambda request: {
-                    **request,
-                    "TransactItems": request["TransactItems"][:1],
-                }
-            }
+        Altered(requests={"transact_write_items": without_action(1)}),
+    ),
+    "a removal leaves no item": (
+        "whom it removes has an item",
+        Scenario(plans=(Plan((rejecting(), HEALTHY)),), steps=(Step(0.5, A.START),)),
+        Altered(requests={"transact_write_items": without_action(2)}),
+    ),
+    "a removal is not marked at its notification": (
+        "a notification removes once",
+        Scenario(
+            plans=(Plan((Behaviour((Reply(), Reply(400), Reply())), HEALTHY), joined_at=False),),
+            steps=(Step(0.5, A.START), Step(20.0, A.JOIN)),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.REPEATED, 2) for number in range(9)),
         ),
+        Altered(requests={"transact_write_items": without_action(0)}),
     ),
     "the training goes on without participants": (
-        "the training ends",
+        "a training that lacks participants has ended",
         Scenario(plans=(Plan((rejecting(),)),), steps=(Step(0.5, A.START),)),
         Altered(answers={"query": somebody_is_left}),
+    ),
+    "changes that the bus refused are forgotten": (
+        "a change is told to the bus",
+        with_faults(ROUNDS, *faults(Kind.PARTIAL, "put_events", 0, 1, 2)),
+        Altered(answers={"put_events": all_taken}),
+    ),
+    "an outcome does not say whose it is": (
+        "an outcome says run and membership",
+        ROUNDS,
+        Altered(requests={"put_events": in_events("joined_at")}),
+    ),
+    "a message does not say whose it is": (
+        "a notice says which membership it is for",
+        ROUNDS,
+        Altered(requests={"send_message_batch": in_messages("joined_at")}),
+    ),
+    "a message does not say which run it belongs to": (
+        "a notice says which run it belongs to",
+        ROUNDS,
+        Altered(requests={"send_message_batch": in_messages("run")}),
+    ),
+    "addresses are read too early": (
+        "an attempt goes to the address that the table has",
+        RUNS["an endpoint is corrected while a notice is retried, quorum"],
+        Altered(answers={"batch_get_item": first_addresses}),
+    ),
+    "a run is not noted": (
+        "what a change calls for is built",
+        RUNS["joins again in the round that it was told"],
+        Altered(requests={"put_item": in_entries(lambda it: it | elsewhere(it))}),
+    ),
+    "that a run has ended is not noted": (
+        "what a change calls for is built|nothing is built",
+        RUNS["finished, and cleaned up at once"],
+        Altered(requests={"put_item": in_entries(going_on)}),
+    ),
+    "a run that goes on begins anew": (
+        "a notice says which run|what a change calls for is built",
+        RUNS["joins during ERROR, long before it goes on"],
+        Altered(requests={"put_item": in_entries(lambda it: {**it, "closed": {"BOOL": True}})}),
+    ),
+    "what has been told is not noted": (
+        "nothing is built that no change calls for|what a change calls for is built",
+        RUNS["dead letters of a training redriven after newer records"],
+        Altered(requests={"put_item": in_entries(lambda it: {**it, "told": {"S": "1"}})}),
+    ),
+    "the round that was announced is not noted": (
+        "what a change calls for is built",
+        RUNS["joins again in the round that it was told"],
+        Altered(requests={"put_item": in_entries(without("round_change"))}),
+    ),
+    "a notice of an earlier run is sent": (
+        "nobody is told of what is over",
+        RUNS["restarted while a notice of the run before is retried, without started_at"],
+        Altered(answers={"batch_get_item": no_runs}),
+    ),
+    "who joins is not told the start": (
+        "what a change calls for is built",
+        RUNS["an item is put over the old one"],
+        Dropping("TRAINING_START", range(3, 99)),
+    ),
+    "who may have joined meanwhile is told the round first": (
+        "TRAINING_START comes before the rounds",
+        RUNS["joins just after a round"],
+        Dropping("TRAINING_START", range(9, 10)),
+    ),
+    "who leaves is not told so": (
+        "what a change calls for is built",
+        RUNS["leaves just before the end"],
+        Dropping("CLIENT_REMOVED", range(1)),
+    ),
+    "who is cleaned up is not told the end": (
+        "what a change calls for is built",
+        RUNS["finished, and cleaned up at once"],
+        Dropping("TRAINING_FINISHED", range(4, 5)),
+    ),
+    "the actor is not told": (
+        "what a change calls for is built",
+        RUNS["deleted while it runs"],
+        Dropping("TRAINING_ERROR", range(9, 10)),
+    ),
+    "what goes on does not begin with the start": (
+        "what a change calls for is built",
+        RUNS["goes on after COMPLETED"],
+        Dropping("TRAINING_START", range(9, 99)),
     ),
     "the body is another one": (
         "the body is as documented",

@@ -44,8 +44,9 @@ def who_gets_what(case: Case) -> None:
             any((each.kind, each.receiver) == (built.kind, built.receiver) for each in options),
             f"{built.name} at {_elapsed(history, built.message.sent_at)}",
         )
-        if not built.knows_membership or not options:
+        if _of_an_older_version(history, built) or not options:
             continue
+        case.expect("a notice says which membership it is for", built.knows_membership, built.name)
         case.expect(
             "a notice says which run it belongs to",
             built.run in {each.moment.run for each in options},
@@ -58,6 +59,11 @@ def who_gets_what(case: Case) -> None:
             built.joined_at in memberships or built.kind not in {T.TRAINING_START, *ROUNDS},
             f"{built.name}: {built.joined_at} instead of {memberships}",
         )
+
+
+def _of_an_older_version(history: History, built: Built) -> bool:
+    upgraded = history.run.upgraded_at
+    return upgraded is not None and built.message.sent_at < upgraded
 
 
 def _elapsed(history: History, moment: float) -> str:
