@@ -110,7 +110,7 @@ class _NoTally(Tally):
         pass
 
     def observe(
-        self, name: str, kind: str, value: float, unit: MetricUnit = MetricUnit.Milliseconds
+        self, name: str, kind: str | None, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
         pass
 

@@ -144,7 +144,7 @@ class DeliveryQueue:
                 if entry["Id"] in failed and not failed[entry["Id"]]["SenderFault"]
             ]
 
-        for batch in itertools.batched(messages, SQS_BATCH, strict=False):
+        for batch in itertools.batched(messages, SQS_BATCH):
             entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
                 {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
                 for number, (receipt, seconds) in enumerate(batch)
