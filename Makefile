@@ -29,8 +29,8 @@ EXPORT = $(UV) export -q --locked --no-dev --extra functions --no-emit-project -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up down invoke bench test check format-check lint types validate requirements-check \
-        unit integration fuzz simulate e2e format audit lock tools clean
+.PHONY: help demo up down invoke bench docs test check format-check lint types validate requirements-check \
+        unit integration fuzz simulate e2e format audit wheel release-notes lock tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,9 +57,10 @@ bench: tools $(if $(PEER),$(PEER_ENVIRONMENT)) ## Measure, against the bars (PEE
 ## What CI checks
 
 test: tools check ## Everything CI checks: format, lint, types, templates, requirements, all tests
-	$(BIN)/pytest -n $(WORKERS)
+	COVERAGE_CORE=sysmon $(BIN)/pytest -n $(WORKERS) --cov --cov-report=
+	@echo "The tests run $$($(BIN)/coverage report --format=total) % of the lines."
 
-check: format-check lint types validate requirements-check ## Everything but the tests
+check: docs format-check lint types validate requirements-check ## Everything but the tests
 
 format-check: $(VENV)
 	$(BIN)/ruff format --check .
@@ -94,15 +95,30 @@ simulate: $(VENV) ## Many more simulated runs under faults than `make test` trie
 e2e: tools ## Only the end-to-end tests (the deployed template, real HTTP)
 	$(BIN)/pytest tests/e2e
 
+docs: $(VENV) ## Build the documentation as a site into .local/site, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build >.local/docs.log 2>&1 || { cat .local/docs.log; exit 1; }
+	@echo "The documentation is in .local/site/index.html"
+
 ## Upkeep
 
 format: $(VENV) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-audit: $(VENV) ## Look for known vulnerabilities in what is deployed (asks PyPI)
+audit: $(VENV) validate ## Look for known vulnerabilities and misconfiguration in what is deployed (asks PyPI)
+	@$(UV) tool run -q checkov@3.3.30 --file template.yaml observability.yaml --framework cloudformation \
+	  --skip-download --soft-fail --output json | $(BIN)/python tools/audit.py
 	$(UV) run -q --isolated --locked --only-group audit -- pip-audit --strict --disable-pip \
 	  --require-hashes -r shared/requirements.txt
+
+wheel: $(UV) ## Build what `pip install` brings, into dist/
+	$(UV) build -q --wheel --out-dir dist
+
+release-notes: ## Write what CHANGELOG.md says of a version (V=1.2.3) into dist/notes.md
+	@mkdir -p dist
+	@grep -q '^version = "$(V)"$$' pyproject.toml || { echo "pyproject.toml has another version than $(V)"; exit 1; }
+	@awk '/^## / { found = $$2 == "$(V)"; next } found' CHANGELOG.md > dist/notes.md
+	@grep -q '[^ ]' dist/notes.md || { echo "CHANGELOG.md says nothing of $(V)"; exit 1; }
 
 lock: $(UV) ## Lock again after a change of pyproject.toml or tools/*.in (UPGRADE=1: newest versions)
 	$(UV) lock $(if $(UPGRADE),--upgrade)
