@@ -75,6 +75,7 @@ def _expected(
     run: str | None = None,
 ) -> Expected:
     run = run or moment.run
+    must = must and moment.handled.given_up is None
     return Expected(
         id_of(
             kind,

@@ -18,6 +18,7 @@ from tests.simulation.timeline import (
     PARTICIPANT,
     TRAINING,
     Handled,
+    Kept,
     Timeline,
     readable_participant,
     readable_training,
@@ -152,6 +153,13 @@ class History:
                     found.setdefault(number, invocation.ended)
         return found
 
+    def _given_up(self, write: Write, last: float) -> Handled:
+        """A record that was tried again and again: perhaps its entry was written in the end."""
+        for at, entry in self.world.ledger.versions.get((f"run#{write.key[0]}",), []):
+            if entry is not None and entry["told"]["S"] == str(write.sequence_number):
+                return Handled(write, at, last, given_up=Kept.TOLD)
+        return Handled(write, self.processed[write.sequence_number][0], last, given_up=Kept.OPEN)
+
     @cached_property
     def timelines(self) -> dict[str, Timeline]:
         """Each training as of each of its changes."""
@@ -165,6 +173,8 @@ class History:
                 last = self.processed.get(number, (0.0, 0.0))[1]
                 if number in streamed and self.certain(write):
                     handled.append(Handled(write, streamed[number], last))
+                elif number in self.processed:
+                    handled.append(self._given_up(write, last))
                 if number in redriven:
                     handled.append(Handled(write, redriven[number], last, redriven=True))
             found[training] = Timeline(training, writes, handled, self.run.upgraded_at)

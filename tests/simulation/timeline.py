@@ -6,6 +6,7 @@ table says when one of them is processed.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 
 from fl_notifications.notification_type import NotificationType
@@ -121,6 +122,13 @@ def memberships(writes: Iterable[Write]) -> list[Membership]:
     return found
 
 
+class Kept(Enum):
+    """How far a record got that was given up."""
+
+    OPEN = "it moved nothing"
+    TOLD = "the entry of its run was written"
+
+
 @dataclass(frozen=True)
 class Handled:
     """A record that was processed.
@@ -130,12 +138,14 @@ class Handled:
         done: when it had been processed for the first time.
         last: when it was processed for the last time.
         redriven: whether it comes from a dead letter.
+        given_up: it became one, although it can be read.
     """
 
     write: Write
     done: float
     last: float
     redriven: bool = False
+    given_up: Kept | None = None
 
 
 @dataclass(frozen=True)
@@ -236,7 +246,8 @@ class Timeline:
                 moment = _training_record(handled, standing)
             else:
                 moment = Moment(handled, standing, standing)
-            standing = moment.after
+            if handled.given_up is not Kept.OPEN:
+                standing = moment.after
             yield moment
 
 
