@@ -290,7 +290,7 @@ class _Batch:
             on_the_way.clear()
             return []
         ended, _ = self._on.wait(on_the_way, LINGER_SECONDS, ALL_COMPLETED)
-        with self._on.journal.together():
+        with self._on.journal.in_bulk():
             taken = [
                 self._take(each, on_the_way.pop(each)) for each in list(on_the_way) if each in ended
             ]
@@ -356,7 +356,7 @@ class _Batch:
     def _tell(self, steps: Sequence[_Step]) -> set[str]:
         """Tell outcomes to the bus; returns the ids of those that it did not take."""
         told: list[Told] = []
-        with self._on.journal.together():
+        with self._on.journal.in_bulk():
             for step in steps:
                 entry = step.entry
                 if entry.outcome is None:

@@ -77,7 +77,7 @@ class Lines:
     def _keep(self, level: str, message: str, extra: Mapping[str, Any] | None) -> None:
         self.lines.append((self._kernel.now, level, message, extra or {}))
 
-    def together(self) -> AbstractContextManager[None]:
+    def in_bulk(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def step(self, level: int, message: str, values: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ class _NoTally(Tally):
         pass
 
     def observe(
-        self, name: str, kind: str, value: float, unit: MetricUnit = MetricUnit.Milliseconds
+        self, name: str, kind: str | None, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
         pass
 

@@ -4,10 +4,12 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import boto3
 
@@ -19,8 +21,10 @@ from fl_notifications.text import printable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType
     from mypy_boto3_sqs.type_defs import (
         ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        DeleteMessageBatchRequestEntryTypeDef,
         SendMessageBatchRequestEntryTypeDef,
     )
 
@@ -30,12 +34,74 @@ WINDOW = CONNECTIONS
 """Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
 
 
+MAX_BYTES: Final = 1_048_576
+"""Of one message, and of all messages of one call (SQS Developer Guide, "Message quotas")."""
+
+_ATTRIBUTES: "Final[list[MessageSystemAttributeNameType]]" = [
+    "ApproximateReceiveCount",
+    "MessageGroupId",
+    "SentTimestamp",
+]
+
+
+class TooLargeError(Exception):
+    """A notification is larger than the queue takes; names it."""
+
+
 class NotEnqueuedError(Exception):
     """The queue did not accept all messages, after several tries."""
 
 
 class NotChangedError(Exception):
     """The queue did not change the visibility of all messages, after several tries."""
+
+
+class NotDeletedError(Exception):
+    """The queue did not delete all messages, after several tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message as the queue gives it out.
+
+    Attributes:
+        receives: how often it was received, this time included.
+        group: its message group; empty if the queue does not say.
+        sent_at: when it was enqueued; None if the queue does not say.
+    """
+
+    message_id: str
+    receipt_handle: str
+    receives: int
+    group: str
+    sent_at: datetime | None
+    body: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """As Lambda shows it in an event."""
+        values = (record["messageId"], record["receiptHandle"], record["body"])
+        return cls._of(*values, record["attributes"])
+
+    @classmethod
+    def from_answer(cls, message: Mapping[str, Any]) -> Self:
+        """As the API shows it."""
+        values = (message["MessageId"], message["ReceiptHandle"], message["Body"])
+        return cls._of(*values, message.get("Attributes", {}))
+
+    @classmethod
+    def _of(
+        cls, message_id: str, receipt_handle: str, body: str, attributes: Mapping[str, str]
+    ) -> Self:
+        sent = attributes.get("SentTimestamp")
+        return cls(
+            message_id=message_id,
+            receipt_handle=receipt_handle,
+            receives=int(attributes.get("ApproximateReceiveCount", 1)),
+            group=attributes.get("MessageGroupId", ""),
+            sent_at=None if sent is None else datetime.fromtimestamp(int(sent) / 1000, UTC),
+            body=body,
+        )
 
 
 class DeliveryQueue:
@@ -89,12 +155,12 @@ class DeliveryQueue:
         Raises:
             NotEnqueuedError: if one was not accepted after several tries; some later ones may
                 have been. Sending all again is safe: the queue and the ledger know the ids.
+            TooLargeError: if one is larger than the queue takes; some before it may have been sent.
         """
         accepted = 0
-        on_the_way: deque[Future[tuple[Delivery, ...]]] = deque()
-        batches = itertools.batched(deliveries, SQS_BATCH, strict=False)
+        on_the_way: deque[Future[_Batch]] = deque()
         try:
-            for batch in batches:
+            for batch in _batches(deliveries):
                 on_the_way.append(self._start(batch))
                 if len(on_the_way) >= self._window or self._executor is None:
                     accepted += _settle(on_the_way, on_accepted)
@@ -108,6 +174,51 @@ class DeliveryQueue:
                 if not future.cancelled():
                     future.exception()
         return accepted
+
+    def receive(self, at_most: int, attempt_id: str) -> list[ReceivedMessage]:
+        """Receive messages that are there already; waits for none.
+
+        Args:
+            at_most: how many, up to ten.
+            attempt_id: of this attempt: repeated with the same one, as boto3 does if the answer is
+                lost, it gives the same messages.
+
+        Raises:
+            ClientError: if the queue refuses the call.
+        """
+        answer = self._client.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=min(at_most, SQS_BATCH),
+            WaitTimeSeconds=0,
+            MessageSystemAttributeNames=_ATTRIBUTES,
+            ReceiveRequestAttemptId=attempt_id,
+        )
+        return [ReceivedMessage.from_answer(each) for each in answer.get("Messages", [])]
+
+    def delete(self, receipt_handles: Iterable[str]) -> None:
+        """Delete messages that were received.
+
+        Raises:
+            NotDeletedError: if the queue did not do so for all, after several tries.
+            ClientError: if the queue refuses the call as a whole.
+        """
+        left: list[str] = []
+
+        def call(
+            entries: "list[DeleteMessageBatchRequestEntryTypeDef]",
+        ) -> "list[DeleteMessageBatchRequestEntryTypeDef]":
+            answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            failed = {entry["Id"] for entry in answer.get("Failed", [])}
+            return [entry for entry in entries if entry["Id"] in failed]
+
+        for batch in itertools.batched(receipt_handles, SQS_BATCH, strict=False):
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(number), "ReceiptHandle": receipt}
+                for number, receipt in enumerate(batch)
+            ]
+            left.extend(entry["Id"] for entry in until_done(entries, call, sleep=self._sleep))
+        if left:
+            raise NotDeletedError(f"{len(left)} messages")
 
     def change_visibility(self, messages: Iterable[tuple[str, int]]) -> None:
         """Say when messages that were received come back.
@@ -145,14 +256,14 @@ class DeliveryQueue:
         if gone:
             raise NotChangedError(f"{len(gone)} messages: {', '.join(sorted(set(gone)))}")
 
-    def _start(self, batch: tuple[Delivery, ...]) -> Future[tuple[Delivery, ...]]:
+    def _start(self, batch: "_Batch") -> Future["_Batch"]:
         if self._executor is not None:
             return self._executor.submit(self._send_batch, batch)
-        done: Future[tuple[Delivery, ...]] = Future()
+        done: Future[_Batch] = Future()
         done.set_result(self._send_batch(batch))
         return done
 
-    def _send_batch(self, batch: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+    def _send_batch(self, batch: "_Batch") -> "_Batch":
         refused: list[str] = []
 
         def call(
@@ -163,7 +274,7 @@ class DeliveryQueue:
             refused[:] = [f"{entry['Code']}" for entry in failed.values()]
             return [entry for entry in entries if entry["Id"] in failed]
 
-        entries = [self._entry(number, delivery) for number, delivery in enumerate(batch)]
+        entries = [self._entry(number, *each) for number, each in enumerate(batch)]
         if until_done(entries, call, sleep=self._sleep):
             codes = ", ".join(sorted(set(refused)))
             raise NotEnqueuedError(
@@ -171,10 +282,12 @@ class DeliveryQueue:
             )
         return batch
 
-    def _entry(self, number: int, delivery: Delivery) -> "SendMessageBatchRequestEntryTypeDef":
+    def _entry(
+        self, number: int, delivery: Delivery, message: str
+    ) -> "SendMessageBatchRequestEntryTypeDef":
         entry: SendMessageBatchRequestEntryTypeDef = {
             "Id": str(number),
-            "MessageBody": delivery.message,
+            "MessageBody": message,
             "MessageGroupId": delivery.group,
             "MessageDeduplicationId": delivery.notification_id,
         }
@@ -185,12 +298,36 @@ class DeliveryQueue:
         return entry
 
 
+type _Batch = list[tuple[Delivery, str]]
+"""What one call enqueues: deliveries with their messages."""
+
+
+def _batches(deliveries: Iterable[Delivery]) -> Iterator[_Batch]:
+    """Cut deliveries into what one call takes, by number and by bytes."""
+    batch: _Batch = []
+    size = 0
+    for delivery in deliveries:
+        message = delivery.message
+        length = len(message)  # it is ASCII
+        if length > MAX_BYTES:
+            raise TooLargeError(
+                f"notification {delivery.notification_id}: {length} bytes as a message; "
+                f"the queue takes {MAX_BYTES}"
+            )
+        if len(batch) == SQS_BATCH or size + length > MAX_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append((delivery, message))
+        size += length
+    if batch:
+        yield batch
+
+
 def _settle(
-    on_the_way: deque[Future[tuple[Delivery, ...]]],
-    on_accepted: Callable[[Sequence[Delivery]], None],
+    on_the_way: deque[Future[_Batch]], on_accepted: Callable[[Sequence[Delivery]], None]
 ) -> int:
     batch = on_the_way.popleft().result()
-    on_accepted(batch)
+    on_accepted([delivery for delivery, _ in batch])
     return len(batch)
 
 

@@ -4,9 +4,12 @@ Each step of each notification is one line with the same keys; ids, counts and w
 never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
 """
 
+import functools
+import json
 import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -23,6 +26,26 @@ from fl_notifications.trainings.items import UnreadableItemError
 
 REMEMBERED: Final = 10_000
 """Notifications of one invocation that are known to be built, so that memory stays bounded."""
+
+
+def _never_raising[**P](method: Callable[P, None]) -> Callable[P, None]:
+    """Decorate a method of the journal: what it cannot write down must not stop the work."""
+
+    @functools.wraps(method)
+    def write(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            _say_so(method.__name__, error)
+
+    return write
+
+
+def _say_so(step: str, error: Exception) -> None:
+    with suppress(Exception):
+        # By the plainest way there is: it may be the logger that fails.
+        line = {"level": "ERROR", "message": "not written down", "step": step}
+        print(json.dumps({**line, "error": type(error).__name__}), file=sys.stderr)  # noqa: T201
 
 
 _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
@@ -44,10 +67,18 @@ class Journal:
         with self._traces.span("build", training_uuid=training_uuid, notification_type=kind.value):
             yield
 
-    def together(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def in_bulk(self) -> Iterator[None]:
         """Write the steps of the block at once when it ends: cheaper, if there are several."""
-        return self._logger.together()
+        with ExitStack() as stack:
+            stack.enter_context(self._logger.in_bulk())
+            yield
+            try:
+                stack.close()
+            except Exception as error:  # noqa: BLE001 - as `_never_raising` does
+                _say_so("in bulk", error)
 
+    @_never_raising
     def built(self, delivery: Delivery, at: datetime) -> None:
         """The queue has accepted a notification.
 
@@ -62,6 +93,7 @@ class Journal:
         self._step("built", delivery, queued_ms=_milliseconds(at - delivery.created_at))
         self._tally.count("Built", delivery.notification_type.value)
 
+    @_never_raising
     def attempted(
         self,
         delivery: Delivery,
@@ -93,16 +125,33 @@ class Journal:
             status_code=status_code,
         )
 
+    @_never_raising
     def held_back(self, delivery: Delivery, reason: str) -> None:
         """A notification was given back to the queue without an attempt."""
         self._step("held back", delivery, reason=reason)
         self._tally.count("HeldBack", delivery.notification_type.value)
 
+    @_never_raising
+    def stays(self, kind: NotificationType | None, seconds: float) -> None:
+        """A notification stays in the queue, so long after it was enqueued.
+
+        SQS's own age of the oldest message leaves out those that are received again and again.
+        """
+        self._tally.observe("WaitingAge", kind and kind.value, seconds, MetricUnit.Seconds)
+
+    @_never_raising
+    def secret_trouble(self, message: str, error: Exception) -> None:
+        """The signing secret could not be read, and known ones are used."""
+        self._logger.error(message, exc_info=error)
+        self._tally.count("SecretTroubles", None)
+
+    @_never_raising
     def repeated(self, delivery: Delivery) -> None:
         """A notification that was built or concluded came once more, and is not sent again."""
         self._logger.debug("repeat suppressed", extra=_ids(delivery, delivery.receiver.uuid))
         self._tally.count("RepeatsSuppressed", delivery.notification_type.value)
 
+    @_never_raising
     def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
         """A delivery has ended."""
         took = _milliseconds(outcome.finished_at - outcome.created_at)
@@ -122,6 +171,7 @@ class Journal:
             percent = 100.0 if kind in _NOT_ACCEPTED else 0.0
             self._tally.observe("FailedShare", notification_type, percent, MetricUnit.Percent)
 
+    @_never_raising
     def called_back(self, outcome: Outcome, kind: OutcomeKind, done: str) -> None:
         """A callback has done what it has to."""
         self._ended("called back", kind, outcome, done)
@@ -134,6 +184,7 @@ class Journal:
             outcome=kind.value,
         )
 
+    @_never_raising
     def unreadable(self, error: UnreadableItemError) -> None:
         """An item of the table is not what the contract says."""
         self._logger.error(
@@ -146,6 +197,7 @@ class Journal:
         )
         self._tally.count("UnreadableItems", None)
 
+    @_never_raising
     def unfinished(self, training_uuid: str, sequence_number: str, reason: str) -> None:
         """A fan-out takes longer than one invocation has."""
         self._logger.warning(
@@ -157,11 +209,13 @@ class Journal:
             },
         )
 
+    @_never_raising
     def trouble(self, message: str, error: BaseException | None = None, **ids: object) -> None:
         """Something unexpected happened that was dealt with."""
         told = {k: printable(v) if isinstance(v, str) else v for k, v in ids.items()}
         self._logger.error(message, exc_info=error, extra=told)
 
+    @_never_raising
     def flush(self) -> None:
         """Write the metrics that have come together; an invocation ends."""
         self._built.clear()

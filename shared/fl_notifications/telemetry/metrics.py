@@ -40,7 +40,7 @@ class Tally:
         self._values[kind].setdefault((name, MetricUnit.Count), [0])[0] += 1
 
     def observe(
-        self, name: str, kind: str, value: float, unit: MetricUnit = MetricUnit.Milliseconds
+        self, name: str, kind: str | None, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
         """Keep a value, a duration if nothing else is said."""
         self._values[kind].setdefault((name, unit), []).append(value)
