@@ -5,22 +5,24 @@ at what is really there.
 import json
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
 import pytest
 
 from fl_notifications.deliveries.post import Answer, Responded, Unreachable
+from fl_notifications.deliveries.signing import REFRESH_SECONDS
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.telemetry.tracing import DAEMON_VARIABLE, HEADER_VARIABLE
 from tests.aws_metrics import AWS_METRICS
 from tests.cloudformation import ROOT, observability, resources, template
 from tests.insights import Query
 from tests.integration.conftest import Start
-from tests.integration.handlers import Function
+from tests.integration.handlers import Function, with_poster
 from tests.integration.stack import Stack
 from tests.log_lines import SECRETS, check_metrics, parse_lines, steps
 from tests.made import MODEL_UUID, TRAINING_UUID, participant_item, training_item, uuid_of
@@ -43,8 +45,11 @@ class Receivers:
 
     def __init__(self) -> None:
         self._flaky_has_answered = False
+        self.traceparents: list[str | None] = []
 
-    def post(self, url: str, _headers: Mapping[str, str], _body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del body, turn
+        self.traceparents.append(headers.get("traceparent"))
         if "//rejecting." in url:
             return Responded(400, None)
         if "//dead." in url:
@@ -97,8 +102,21 @@ class Pipeline:
         self.stack.put(receiver(name, joined_at="2026-03-01T12:00:00+00:00"))
         self.build(self.stack.changes())
         batch = self.stack.receive()
-        for _ in range(2):
-            self.stack.settle(batch, self.deliver(batch))
+        self.stack.settle(batch, self.deliver(batch))
+        for record in batch["Records"]:
+            record["attributes"]["SentTimestamp"] = str(int(time.time() * 1000) + 1)
+        self.stack.settle(batch, self.deliver(batch))
+
+    def lose_the_secret(self) -> None:
+        """Somebody puts something else into it; the function reads it again."""
+        arn = self.stack.output("SigningSecretArn")
+        before = self.stack.secrets.get_secret_value(SecretId=arn)["SecretString"]
+        self.stack.secrets.put_secret_value(SecretId=arn, SecretBinary=b"\x00")
+        secrets = self.deliver.app.deliverer.secrets
+        secrets._read_at -= REFRESH_SECONDS
+        assert before in secrets.get()
+        self.deliver({"Records": []})
+        self.stack.secrets.put_secret_value(SecretId=arn, SecretString=before)
 
     @property
     def functions(self) -> tuple[Function, ...]:
@@ -117,7 +135,7 @@ class Pipeline:
 def pipeline(stack: Stack, start: Start) -> Pipeline:
     build = start("BuildNotifications")
     deliver = start("DeliverNotification", MAX_ATTEMPTS="2")
-    deliver.app.deliverer = replace(deliver.app.deliverer, poster=Receivers())  # type: ignore[attr-defined]
+    deliver.app.deliverer = with_poster(deliver, Receivers())  # type: ignore[attr-defined]
     return Pipeline(stack, build, deliver, (start("CallbackSuccess"), start("CallbackFailure")))
 
 
@@ -177,6 +195,7 @@ def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     other = {"training_uuid": OTHER_UUID, "actor": {"uuid": uuid_of("a"), "message_endpoint": "x"}}
     pipeline.change(training_item(**other), training_item(**other | {"state": "ERROR"}))
     pipeline.work_off()
+    pipeline.lose_the_secret()
     metric_lines = parse_lines(capsys.readouterr().out)
     stack = pipeline.stack
     secret = stack.secrets.get_secret_value(SecretId=stack.output("SigningSecretArn"))
@@ -279,7 +298,9 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
         "Superseded",
         "HeldBack",
         "RepeatsSuppressed",
+        "SecretTroubles",
         "UnreadableItems",
+        "WaitingAge",
         "DeliveryLatency",
         "TimeToOutcome",
         "FailedShare",
@@ -294,8 +315,8 @@ def test_every_type_of_notification_is_counted_by_itself(seen: Seen) -> None:
 def test_the_number_of_metrics_does_not_depend_on_receivers_or_trainings(seen: Seen) -> None:
     names = {name for each in seen.metrics for name, _ in each.dimensions}
     assert names == {"stack", "notification_type"}
-    # 12 metrics, for seven types and for all together; 30 cents each a month at most.
-    assert len(seen.metrics) <= 12 * 8
+    # 14 metrics, for each type and for all together; 30 cents each a month at most.
+    assert len(seen.metrics) <= 14 * (len(NotificationType) + 1)
 
 
 # --- alarms and dashboard -------------------------------------------------------------------------
@@ -524,7 +545,8 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
     address = {DAEMON_VARIABLE: f"127.0.0.1:{daemon.getsockname()[1]}"}
     build = start("BuildNotifications", **address)
     deliver = start("DeliverNotification", **address)
-    deliver.app.deliverer = replace(deliver.app.deliverer, poster=Receivers())  # type: ignore[attr-defined]
+    receivers = Receivers()
+    deliver.app.deliverer = with_poster(deliver, receivers)  # type: ignore[attr-defined]
     callback = start("CallbackSuccess", **address)
     events: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
@@ -538,7 +560,7 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
         callback(event)
     attribute = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
     assert [each["MessageSystemAttributes"] for each in messages] == [attribute] * len(messages)
-    assert [each["TraceHeader"] for each in events] == [header, header]
+    assert {each["TraceHeader"] for each in events} == {header}
     common = {"training_uuid": TRAINING_UUID}
     documents = received(daemon)
     assert {each["trace_id"] for each in documents} == {"1-581cf771-a006649127e371903a2de979"}
@@ -553,6 +575,9 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
         ("call back", "UPDATE_ROUND_START"),
     }
     assert TOKEN not in json.dumps(documents)
+    # A receiver's own traces belong to it (W3C Trace Context).
+    expected = "00-581cf771a006649127e371903a2de979-70de5b6f19ff9a0a-01"
+    assert set(receivers.traceparents) == {expected}
 
 
 def test_without_tracing_nothing_of_it_is_handed_on(stack: Stack, start: Start) -> None:

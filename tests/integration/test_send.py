@@ -1,12 +1,15 @@
 """`send` from plain Python, without a stream: how a program sends a notification of its own."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from fl_notifications.deliveries.queue import (
+    MAX_MESSAGE_BYTES,
     QUEUE_VARIABLE,
     DeliveryQueue,
+    MessageTooLargeError,
     NotEnqueuedError,
     queue_from_environment,
 )
@@ -14,9 +17,11 @@ from fl_notifications.notifications.notification import (
     TrainingFinishedNotification,
     TrainingRoundStartNotification,
 )
+from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, LedgerNotReadError
+from fl_notifications.outcomes.outcome import OutcomeKind
 from tests.integration.faults import Faults
 from tests.integration.stack import Stack
-from tests.made import ACTOR, participant, training
+from tests.made import ACTOR, NOW, participant, training, uuid_of
 
 ONE, TWO = participant("one"), participant("two")
 
@@ -37,13 +42,14 @@ def queue(stack: Stack) -> DeliveryQueue:
 
 @pytest.mark.usefixtures("_environment")
 def test_the_queue_is_found_in_the_environment(stack: Stack) -> None:
-    assert TrainingRoundStartNotification.from_training(training(), [ONE, TWO]).send() == 2
+    told = TrainingRoundStartNotification.from_training(training(), [ONE, TWO])
+    assert len(told.send()) == 2
     assert [each["receiver"]["uuid"] for each in stack.delivered()] == [ONE.uuid, TWO.uuid]
 
 
 def test_a_queue_can_be_passed_in(stack: Stack, queue: DeliveryQueue) -> None:
     told = TrainingFinishedNotification.from_training(training(), [ONE])
-    assert told.send("mine", queue=queue) == 2
+    assert len(told.send("mine", queue=queue)) == 2
     messages = stack.delivered()
     assert [each["receiver"]["uuid"] for each in messages] == [ONE.uuid, ACTOR.uuid]
     assert {each["callback_success"] for each in messages} == {"mine"}
@@ -59,7 +65,7 @@ def test_sending_twice_is_two_notifications_to_the_queue_too(
 
 
 def test_to_nobody_is_no_error(stack: Stack, queue: DeliveryQueue) -> None:
-    assert TrainingRoundStartNotification.from_training(training(), []).send(queue=queue) == 0
+    assert not TrainingRoundStartNotification.from_training(training(), []).send(queue=queue)
     assert stack.delivered() == []
 
 
@@ -71,3 +77,73 @@ def test_what_the_queue_never_takes_is_an_error_that_says_how_many(
     told = TrainingRoundStartNotification.from_training(training(), [ONE, TWO])
     with pytest.raises(NotEnqueuedError, match="refused 1 of 2 messages: InternalError"):
         told.send(queue=queue)
+
+
+# --- by bytes -------------------------------------------------------------------------------------
+
+
+class Accepting:
+    """A client of a queue that takes what SQS takes."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Any]] = []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[Any]) -> dict[str, Any]:  # noqa: N803
+        del QueueUrl
+        assert len(Entries) <= 10
+        assert sum(len(each["MessageBody"].encode()) for each in Entries) <= MAX_MESSAGE_BYTES
+        self.calls.append(Entries)
+        return {"Successful": [{"Id": each["Id"]} for each in Entries]}
+
+
+def made(count: int, size: int) -> Iterator[Any]:
+    told = TrainingRoundStartNotification.from_training(
+        training(), [participant(f"p{number}") for number in range(count)]
+    )
+    for each in told.deliveries(source="1", created_at=NOW):
+        yield each.model_copy(update={"content": {"data": "x" * size}})
+
+
+def test_ten_large_messages_go_in_as_many_calls_as_their_bytes_need() -> None:
+    client = Accepting()
+    assert DeliveryQueue(client, "").send(made(10, 120 * 1024)) == 10  # type: ignore[arg-type]
+    assert [len(call) for call in client.calls] == [8, 2]
+
+
+def test_one_that_is_too_large_is_named_with_its_receiver() -> None:
+    client = Accepting()
+    (large,) = made(1, 1024 * 1024)
+    with pytest.raises(MessageTooLargeError, match=f"receiver {large.receiver.uuid}: .* takes"):
+        DeliveryQueue(client, "").send([large])  # type: ignore[arg-type]
+    assert client.calls == []
+
+
+# --- what becomes of them -------------------------------------------------------------------------
+
+
+def test_what_became_of_them_is_read_from_the_ledger(stack: Stack, queue: DeliveryQueue) -> None:
+    ledger = Ledger(stack.dynamodb, stack.ledger_table)
+    told = TrainingRoundStartNotification.from_training(training(), [ONE, TWO])
+    sent = told.send(queue=queue, ledger=ledger)
+    (first, _) = made(2, 1)
+    entry = LedgerEntry(1, OutcomeKind.ACCEPTED, 200, None, NOW)
+    ledger.record([(first.model_copy(update={"notification_id": sent.ids[ONE.uuid]}), entry)])
+    found = {uuid: each.outcome for uuid, each in sent.outcomes().items()}
+    assert found == {ONE.uuid: "accepted", TWO.uuid: "pending"}
+
+
+def test_many_are_read_a_hundred_at_a_time_and_what_is_left_out_again(stack: Stack) -> None:
+    faults = Faults(stack.dynamodb)
+    ids = [uuid_of(f"n{number}") for number in range(150)]
+    faults.leave_undone("BatchGetItem", lambda key: key["notification_id"]["S"] == ids[0], times=2)
+    assert Ledger(stack.dynamodb, stack.ledger_table).entries(ids) == {}
+    keys = [
+        len(c["RequestItems"][stack.ledger_table]["Keys"]) for c in faults.calls["BatchGetItem"]
+    ]
+    assert keys == [100, 1, 1, 50]
+
+
+def test_a_ledger_that_never_answers_is_an_error(stack: Stack) -> None:
+    Faults(stack.dynamodb).leave_undone("BatchGetItem", lambda _key: True)
+    with pytest.raises(LedgerNotReadError, match="1 entries could not be read"):
+        Ledger(stack.dynamodb, stack.ledger_table).entries(["n1"])

@@ -20,6 +20,7 @@ from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success import bootstrap as callback_success
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
+from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings as DelivererSettings
 from tests.aws.dynamodb import DynamoDB, Table
 from tests.aws.eventbridge import EventBridge, Rule
@@ -279,7 +280,7 @@ class World:
                 process,
                 lambda: self.deliver.running[process],
             ),
-            SimulatedExecutor(self.kernel, 10),
+            SimulatedExecutor(self.kernel, MAX_POSTS),
             clock=SimulatedClock(self.kernel),
             sleep=self.kernel.sleep,
             jitter=self.jitter,

@@ -288,7 +288,7 @@ class Greeting(Notification[ModelBody]):
 def test_a_notification_of_ones_own_needs_no_training_and_names_no_callback() -> None:
     queue = KeepingQueue()
     told = Greeting(receivers=[ONE], body=ModelBody(global_model_uuid=MODEL_UUID))
-    assert told.send(queue=queue) == 1
+    assert len(told.send(queue=queue)) == 1
     (sent,) = queue.sent
     assert sent.training_uuid is None
     assert (sent.callback_success, sent.callback_error, sent.round) == (None, None, None)
@@ -298,7 +298,8 @@ def test_a_notification_of_ones_own_needs_no_training_and_names_no_callback() ->
 
 def test_send_makes_one_message_per_receiver_and_says_how_many() -> None:
     queue = KeepingQueue()
-    assert TrainingFinishedNotification.from_training(training(), [ONE, TWO]).send(queue=queue) == 3
+    told = TrainingFinishedNotification.from_training(training(), [ONE, TWO])
+    assert len(told.send(queue=queue)) == 3
     assert [each.receiver.uuid for each in queue.sent] == [ONE.uuid, TWO.uuid, ACTOR.uuid]
 
 

@@ -10,7 +10,8 @@ import pytest
 from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
 from fl_notifications.outcomes.ledger import RETENTION
 from fl_notifications.outcomes.outcome import SOURCE
-from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, RESERVE_SECONDS
+from functions.deliver_notification.deliverer import RESERVE_SECONDS
+from functions.deliver_notification.receipts import MAX_TROUBLED_RECEIVES
 from tests.aws.patterns import matches
 from tests.cloudformation import (
     ROOT,

@@ -20,6 +20,7 @@ FIRST_WAIT_SECONDS: Final = 0.2
 SQS_BATCH: Final = 10
 EVENTS_BATCH: Final = 10
 BATCH_WRITE: Final = 25
+BATCH_GET: Final = 100
 """How many entries AWS takes in one call."""
 
 

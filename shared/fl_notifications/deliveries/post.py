@@ -19,6 +19,7 @@ from itertools import zip_longest
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final, Literal
+from urllib.parse import urlsplit
 from zlib import crc32
 
 from fl_notifications.deliveries.guard import (
@@ -513,6 +514,16 @@ class Poster:
             secured.close()
             raise
         return secured
+
+
+def control_name(url: str) -> str | None:
+    """The name in a URL of a service that is known to be there; None if it holds an address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host or None
+    return None
 
 
 def system_resolve(host: str) -> Sequence[str]:

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 QUEUE_VARIABLE = "DELIVERIES_QUEUE_URL"
 
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""What SQS takes in one message, and in all messages of one call."""
+
 WINDOW = CONNECTIONS
 """Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
 
-
-MAX_BYTES: Final = 1_048_576
-"""Of one message, and of all messages of one call (SQS Developer Guide, "Message quotas")."""
 
 _ATTRIBUTES: "Final[list[MessageSystemAttributeNameType]]" = [
     "ApproximateReceiveCount",
@@ -44,12 +44,12 @@ _ATTRIBUTES: "Final[list[MessageSystemAttributeNameType]]" = [
 ]
 
 
-class TooLargeError(Exception):
-    """A notification is larger than the queue takes; names it."""
-
-
 class NotEnqueuedError(Exception):
     """The queue did not accept all messages, after several tries."""
+
+
+class MessageTooLargeError(NotEnqueuedError):
+    """A message is larger than the queue takes; names the notification and its receiver."""
 
 
 class NotChangedError(Exception):
@@ -153,12 +153,13 @@ class DeliveryQueue:
             How many were accepted.
 
         Raises:
+            MessageTooLargeError: if the queue cannot take one of them; those before it may have
+                been accepted.
             NotEnqueuedError: if one was not accepted after several tries; some later ones may
                 have been. Sending all again is safe: the queue and the ledger know the ids.
-            TooLargeError: if one is larger than the queue takes; some before it may have been sent.
         """
         accepted = 0
-        on_the_way: deque[Future[_Batch]] = deque()
+        on_the_way: deque[Future[tuple[Delivery, ...]]] = deque()
         try:
             for batch in _batches(deliveries):
                 on_the_way.append(self._start(batch))
@@ -256,14 +257,14 @@ class DeliveryQueue:
         if gone:
             raise NotChangedError(f"{len(gone)} messages: {', '.join(sorted(set(gone)))}")
 
-    def _start(self, batch: "_Batch") -> Future["_Batch"]:
+    def _start(self, batch: "_Batch") -> Future[tuple[Delivery, ...]]:
         if self._executor is not None:
             return self._executor.submit(self._send_batch, batch)
-        done: Future[_Batch] = Future()
+        done: Future[tuple[Delivery, ...]] = Future()
         done.set_result(self._send_batch(batch))
         return done
 
-    def _send_batch(self, batch: "_Batch") -> "_Batch":
+    def _send_batch(self, batch: "_Batch") -> tuple[Delivery, ...]:
         refused: list[str] = []
 
         def call(
@@ -280,7 +281,7 @@ class DeliveryQueue:
             raise NotEnqueuedError(
                 f"the queue refused {len(refused)} of {len(batch)} messages: {codes}"
             )
-        return batch
+        return tuple(delivery for delivery, _ in batch)
 
     def _entry(
         self, number: int, delivery: Delivery, message: str
@@ -298,23 +299,23 @@ class DeliveryQueue:
         return entry
 
 
-type _Batch = list[tuple[Delivery, str]]
-"""What one call enqueues: deliveries with their messages."""
+type _Batch = Sequence[tuple[Delivery, str]]
+"""Deliveries, each with its message: to make it costs as much as to make the delivery."""
 
 
 def _batches(deliveries: Iterable[Delivery]) -> Iterator[_Batch]:
-    """Cut deliveries into what one call takes, by number and by bytes."""
-    batch: _Batch = []
+    """Cut by number and by bytes: one call takes ten messages, and as many bytes as one message."""
+    batch: list[tuple[Delivery, str]] = []
     size = 0
     for delivery in deliveries:
         message = delivery.message
-        length = len(message)  # it is ASCII
-        if length > MAX_BYTES:
-            raise TooLargeError(
-                f"notification {delivery.notification_id}: {length} bytes as a message; "
-                f"the queue takes {MAX_BYTES}"
+        length = len(message)  # in ASCII
+        if length > MAX_MESSAGE_BYTES:
+            raise MessageTooLargeError(
+                f"notification {delivery.notification_id} to receiver {delivery.receiver.uuid}: "
+                f"{length} bytes; the queue takes {MAX_MESSAGE_BYTES}"
             )
-        if len(batch) == SQS_BATCH or size + length > MAX_BYTES:
+        if len(batch) == SQS_BATCH or size + length > MAX_MESSAGE_BYTES:
             yield batch
             batch, size = [], 0
         batch.append((delivery, message))
@@ -324,10 +325,11 @@ def _batches(deliveries: Iterable[Delivery]) -> Iterator[_Batch]:
 
 
 def _settle(
-    on_the_way: deque[Future[_Batch]], on_accepted: Callable[[Sequence[Delivery]], None]
+    on_the_way: deque[Future[tuple[Delivery, ...]]],
+    on_accepted: Callable[[Sequence[Delivery]], None],
 ) -> int:
     batch = on_the_way.popleft().result()
-    on_accepted([delivery for delivery, _ in batch])
+    on_accepted(batch)
     return len(batch)
 
 

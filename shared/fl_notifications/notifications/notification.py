@@ -28,6 +28,8 @@ from fl_notifications.notifications.bodies import (
     SwagRoundBody,
     TrainingErrorBody,
 )
+from fl_notifications.outcomes.ledger import Ledger
+from fl_notifications.outcomes.sent import Sent, ledger_from_environment
 from fl_notifications.trainings.model import (
     Participant,
     Receiver,
@@ -38,6 +40,25 @@ from fl_notifications.trainings.model import (
 
 CALLBACK_SUCCESS = "training_notification_callback_success"
 CALLBACK_FAILURE = "training_notification_callback_failure"
+
+
+def send(
+    deliveries: Iterable[Delivery],
+    *,
+    queue: DeliveryQueue | None = None,
+    ledger: Ledger | None = None,
+) -> Sent:
+    """Enqueue deliveries of a program's own, one for each receiver: see `Notification.send`."""
+    ids: dict[str, str] = {}
+
+    def noted() -> Iterator[Delivery]:
+        for delivery in deliveries:
+            if delivery.receiver.uuid not in ids:
+                ids[delivery.receiver.uuid] = delivery.notification_id
+                yield delivery
+
+    (queue or queue_from_environment()).send(noted())
+    return Sent(ids, ledger_from_environment if ledger is None else lambda: ledger)
 
 
 @dataclass(frozen=True)
@@ -85,33 +106,37 @@ class Notification[TBody: Body]:
         callback_error: str | None = None,
         *,
         queue: DeliveryQueue | None = None,
-    ) -> int:
+        ledger: Ledger | None = None,
+    ) -> Sent:
         """Enqueue the notification for all its receivers, from any program.
 
-        Each call is a notification of its own: calling twice tells the receivers twice.
+        Each call is a notification of its own: calling twice tells the receivers twice. It is told
+        whatever the trainings table says; also of a training that is not in it.
 
         Args:
             callback_success: name of the callback to follow instead of the class's own.
             callback_error: likewise.
             queue: where to; without one, the queue whose URL is in the environment variable
                 `DELIVERIES_QUEUE_URL` (the stack's output `DeliveriesQueueUrl`).
+            ledger: where to read what became of them; without one, the table that the environment
+                variable `LEDGER_TABLE` names, once somebody asks (the output `LedgerTable`).
 
         Returns:
-            How many messages the queue has accepted.
+            The ids of the notifications, and what becomes of them.
 
         Raises:
             SettingsError: without a queue and without the environment variable.
             NotEnqueuedError: if the queue did not accept all messages.
+            MessageTooLargeError: if the queue cannot take one of them.
         """
-        return (queue or queue_from_environment()).send(
-            self.deliveries(
-                source=str(uuid4()),
-                created_at=datetime.now(UTC),
-                own=True,
-                callback_success=callback_success,
-                callback_error=callback_error,
-            )
+        deliveries = self.deliveries(
+            source=str(uuid4()),
+            created_at=datetime.now(UTC),
+            own=True,
+            callback_success=callback_success,
+            callback_error=callback_error,
         )
+        return send(deliveries, queue=queue, ledger=ledger)
 
     def deliveries(  # noqa: PLR0913 - each is a field of the delivery
         self,

@@ -3,13 +3,14 @@
 It catches repeats after the queue's own five minutes, and survives whatever crashes.
 """
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from fl_notifications.aws.batches import Sleep, put_items
+from fl_notifications.aws.batches import BATCH_GET, Sleep, put_items, until_done
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.outcomes.outcome import OutcomeKind
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 RETENTION = timedelta(days=30)
 """How long an entry is kept: twice the 14 days that a message can wait in a queue."""
+
+
+class LedgerNotReadError(Exception):
+    """The table did not answer for all entries, after several tries."""
 
 
 class UnreadableEntryError(Exception):
@@ -122,6 +127,30 @@ class Ledger:
         self._sleep = sleep
         self._client = client
         self._table_name = table_name
+
+    def entries(self, notification_ids: Iterable[str]) -> dict[str, LedgerEntry]:
+        """Read what is known of notifications, by id; of some nothing may be known.
+
+        Raises:
+            LedgerNotReadError: if the table left some unread, after several tries.
+            UnreadableEntryError: if an entry is not what we write there.
+            ClientError: if the table refuses the call as a whole.
+        """
+        found: dict[str, LedgerEntry] = {}
+
+        def call(keys: list[Any]) -> list[Any]:
+            answer = self._client.batch_get_item(RequestItems={self._table_name: {"Keys": keys}})
+            for item in answer["Responses"].get(self._table_name, []):
+                if (entry := LedgerEntry.from_item(item)) is not None:
+                    found[item["notification_id"]["S"]] = entry
+            left: Mapping[str, Any] = answer.get("UnprocessedKeys", {})
+            return list(left.get(self._table_name, {}).get("Keys", []))
+
+        keys = map(ledger_key, dict.fromkeys(notification_ids))
+        for batch in itertools.batched(keys, BATCH_GET, strict=False):
+            if left := until_done(list(batch), call, sleep=self._sleep):
+                raise LedgerNotReadError(f"{len(left)} entries could not be read")
+        return found
 
     def record(self, entries: Sequence[tuple[Delivery, LedgerEntry]]) -> set[str]:
         """Write entries, at most 25 of them, over what was known before.

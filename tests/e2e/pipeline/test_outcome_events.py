@@ -194,7 +194,7 @@ def test_a_user_adds_a_callback_with_one_rule(
         queue=DeliveryQueue(stack.client("sqs"), stack.output("DeliveriesQueueUrl")),
     )
 
-    assert sent == 2
+    assert len(sent) == 2
     for queue, receiver in ((well, takes), (badly, refuses)):
         [message] = queue.wait_for(lambda _message: True, "the callback's event")
         assert message.json["detail"]["receiver_uuid"] == receiver.uuid
