@@ -30,7 +30,7 @@ EXPORT = $(UV) export -q --locked --no-dev --extra functions --no-emit-project -
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo up down invoke bench test check format-check lint types validate requirements-check \
-        unit integration fuzz simulate e2e format audit lock tools clean
+        unit integration fuzz simulate e2e format audit wheel release-notes lock tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,7 +57,8 @@ bench: tools $(if $(PEER),$(PEER_ENVIRONMENT)) ## Measure, against the bars (PEE
 ## What CI checks
 
 test: tools check ## Everything CI checks: format, lint, types, templates, requirements, all tests
-	$(BIN)/pytest -n $(WORKERS)
+	COVERAGE_CORE=sysmon $(BIN)/pytest -n $(WORKERS) --cov --cov-report=
+	@echo "The tests run $$($(BIN)/coverage report --format=total) % of the lines."
 
 check: format-check lint types validate requirements-check ## Everything but the tests
 
@@ -100,9 +101,20 @@ format: $(VENV) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-audit: $(VENV) ## Look for known vulnerabilities in what is deployed (asks PyPI)
+audit: $(VENV) validate ## Look for known vulnerabilities and misconfiguration in what is deployed (asks PyPI)
+	@$(UV) tool run -q checkov@3.3.30 --file template.yaml observability.yaml --framework cloudformation \
+	  --skip-download --soft-fail --output json | $(BIN)/python tools/audit.py
 	$(UV) run -q --isolated --locked --only-group audit -- pip-audit --strict --disable-pip \
 	  --require-hashes -r shared/requirements.txt
+
+wheel: $(UV) ## Build what `pip install` brings, into dist/
+	$(UV) build -q --wheel --out-dir dist
+
+release-notes: ## Write what CHANGELOG.md says of a version (V=1.2.3) into dist/notes.md
+	@mkdir -p dist
+	@grep -q '^version = "$(V)"$$' pyproject.toml || { echo "pyproject.toml has another version than $(V)"; exit 1; }
+	@awk '/^## / { found = $$2 == "$(V)"; next } found' CHANGELOG.md > dist/notes.md
+	@grep -q '[^ ]' dist/notes.md || { echo "CHANGELOG.md says nothing of $(V)"; exit 1; }
 
 lock: $(UV) ## Lock again after a change of pyproject.toml or tools/*.in (UPGRADE=1: newest versions)
 	$(UV) lock $(if $(UPGRADE),--upgrade)

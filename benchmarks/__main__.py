@@ -37,6 +37,8 @@ MANY: Final = 1_000_000
 PEER_WORKERS: Final = 2
 
 _CPU: Final = "CPU s / 1,000"
+_FEW: Final[dict[str, Any]] = {"dead": 0.1, "functions": 5, "at_first": 5}
+_NEW_ACCOUNT: Final[dict[str, Any]] = {"dead": 0.1, "functions": 10, "at_first": 10}
 _BARS: Final = {START: 1.8, ROUND: 2.3}
 
 
@@ -178,6 +180,30 @@ class Bench:
                     f"{healthy.middle:.2f} s if all are healthy",
                 )
 
+    def limits(self, _runs: int) -> Iterator[Figure]:
+        """Very many participants against what AWS allows in a second, in simulated time."""
+        few = 10_000
+        cases: list[tuple[str, int, dict[str, Any], float]] = [
+            (f"{PARTICIPANTS:,} told", PARTICIPANTS, {}, 30),
+            (f"{MANY:,} told", MANY, {}, 300),
+            (f"{few:,}, 10 % dead, 5 functions", few, _FEW, 180),
+            (f"{few:,}, 10 % dead, 10 functions", few, _NEW_ACCOUNT, 60),
+        ]
+        for name, receivers, given, bar in cases:
+            found = self._limits(receivers=receivers, **given)
+            note = f"{found['throttled']:,.0f} calls throttled"
+            told = _series([found["last_healthy"]])
+            yield Figure(f"{name} (simulated)", told, "s", bar, None, note)
+            repeated = _series([found["repeated_posts"]])
+            yield Figure("… POSTs repeated", repeated, "", 0)
+        healthy = self._limits(receivers=PARTICIPANTS)["last_healthy"]
+        some = self._limits(receivers=PARTICIPANTS, aws={"throttled": 0.01})["last_healthy"]
+        name = f"{PARTICIPANTS:,}, 1 % of calls throttled (simulated)"
+        yield Figure(name, _series([some / healthy]), "x", 1.5)
+
+    def _limits(self, **case: Any) -> dict[str, Any]:
+        return self._child("limits", json.dumps(case), servers=False)
+
     def imports(self, runs: int) -> Iterator[Figure]:
         """What it takes to import each handler's module."""
 
@@ -241,7 +267,7 @@ def _log_bytes(log: str, kind: str) -> dict[str, float]:
     return {name: round(size / notifications, 1) for name, size in found.items()}
 
 
-PARTS: Final = {"cpu": 5, "imports": 7, "faults": 5, "fan_out": 3, "stack": 10}
+PARTS: Final = {"cpu": 5, "imports": 7, "faults": 5, "fan_out": 3, "limits": 1, "stack": 10}
 """What can be measured, and how often each is by default."""
 
 

@@ -111,7 +111,7 @@ def queue_events(
         for entry in call["Entries"]
         if json.loads(entry["MessageBody"])["notification_type"] == kind
     )
-    return (queue_event(batch) for batch in itertools.batched(entries, SQS_BATCH, strict=False))
+    return (queue_event(batch) for batch in itertools.batched(entries, SQS_BATCH))
 
 
 def callback_events(calls: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -44,7 +44,7 @@ def send_bare(servers: Servers, participants: int) -> float:
     """The seconds that the calls alone take."""
     client = boto3.client("sqs", config=CLIENT_CONFIG)
     queue_url = servers.environment["DELIVERIES_QUEUE_URL"]
-    batches = list(itertools.batched(_entries(participants), SQS_BATCH, strict=False))
+    batches = list(itertools.batched(_entries(participants), SQS_BATCH))
 
     def send(batch: Any) -> int:
         answer = client.send_message_batch(QueueUrl=queue_url, Entries=batch)

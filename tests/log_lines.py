@@ -33,7 +33,7 @@ def check_metrics(line: dict[str, Any]) -> dict[str, list[float]]:
             assert line[name]  # CloudWatch drops metrics with an empty dimension
     found = {}
     for metric in directive["Metrics"]:
-        assert metric["Unit"] in {"Count", "Milliseconds", "Percent", "Seconds"}
+        assert metric["Unit"] in {"Count", "Milliseconds", "Seconds", "Percent"}
         values = line[metric["Name"]]
         values = values if isinstance(values, list) else [values]
         assert 0 < len(values) <= 100

@@ -10,15 +10,9 @@ from typing import Annotated
 import typer
 
 from fl_notifications.receiver import Notification, SignatureError
+from fl_notifications.receiver.forward import Forwarder
+from fl_notifications.receiver.mailbox import Mailbox, MailboxError
 from fl_notifications_cli.errors import CommandError
-
-try:
-    from fl_notifications.receiver.forward import Forwarder
-    from fl_notifications.receiver.mailbox import Mailbox, MailboxError
-except ModuleNotFoundError as error:
-    raise CommandError(
-        "'receive' needs the extra 'receiver': pip install 'fl-notifications[cli,receiver]'"
-    ) from error
 
 
 def receive(

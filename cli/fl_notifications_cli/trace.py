@@ -112,7 +112,7 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
         named = "\n  ".join(printable(story.training_uuid) for story in stories)
         raise CommandError(f"a page shows one training; name one of these:\n  {named}")
     if html is not None and stories:
-        write_page(stories[0], html, note=_note(wanted, reader.cut_short), name=name)
+        write_page(stories[0], html, note=_note(wanted, stories[0], reader.cut_short), name=name)
     if as_json:
         steps = in_order(step for story in stories for step in story.steps)
         print(json.dumps([step.as_json() for step in steps], indent=2))
@@ -264,8 +264,9 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
         return
 
 
-def _note(wanted: Wanted, cut_short: str | None) -> str | None:
+def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | None:
     """What the page has to say about what it does not show."""
+    told = [f"Not announced: {reason}." for reason in {step.reason for step in story.unreadable}]
     parts = []
     if wanted.receiver is not None:
         parts.append(f"only receiver {wanted.receiver}")
@@ -275,7 +276,9 @@ def _note(wanted: Wanted, cut_short: str | None) -> str | None:
         parts.append(f"only since {wanted.since:%Y-%m-%d %H:%M:%S} UTC")
     if cut_short is not None:
         parts.append(f"incomplete: {cut_short}")
-    return "This page shows not all of the training: " + ", ".join(parts) if parts else None
+    if parts:
+        told.append(f"This page shows not all of the training: {', '.join(parts)}.")
+    return " ".join(told) or None
 
 
 def _nothing_found(stack: Stack, wanted: Wanted) -> str:

@@ -1,7 +1,7 @@
-"""CallbackFailure: triggered by outcomes that name `training_notification_callback_failure`."""
+"""CallbackFailure: triggered by the queue of events that name one of its callbacks."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -14,6 +14,9 @@ from fl_notifications.telemetry.tracing import Traces
 from functions.callback_failure.bootstrap import Clients, build
 from functions.callback_failure.settings import Settings
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+
 SERVICE = "callback_failure"
 
 settings = Settings.from_environment(os.environ)
@@ -22,7 +25,7 @@ clients = Clients(
     dynamodb=boto3.client("dynamodb", config=CLIENT_CONFIG),
     sqs=boto3.client("sqs", config=CLIENT_CONFIG),
 )
-call_back = build(
+worker = build(
     settings,
     clients,
     Journal(logger, Tally(settings.stack_name), Traces(os.environ)),
@@ -30,7 +33,6 @@ call_back = build(
 
 
 @entry_point(logger)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Do what the training's failure policy says."""
-    del context
-    call_back(event)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
+    """Do what the policies say; returns the messages that stay in the queue."""
+    return worker.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

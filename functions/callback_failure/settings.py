@@ -8,4 +8,5 @@ class Settings(FunctionSettings):
 
     trainings_table: str
     ledger_table: str
+    callbacks_queue_url: str
     callbacks_dlq_url: str

@@ -1,5 +1,6 @@
 """The page of `trace --html` in a real browser."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -38,6 +39,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a training with one receiver of each kind."""
     told = story(MadeUpTraining(receivers=7, rounds=5, behaviours=KINDS))
     return write(tmp_path_factory.mktemp("pages") / "small.html", told)
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a training of twenty rounds."""
+    told = story(MadeUpTraining(receivers=5, rounds=20, behaviours={0: "healthy"}))
+    return write(tmp_path_factory.mktemp("pages") / "twenty.html", told)
 
 
 def text(browser: Chromium, selector: str) -> str:
@@ -103,6 +111,60 @@ def test_a_big_page_scrolls_without_hanging(browser: Chromium, big: Path, view: 
     # Every 17 ms is usual. A loaded machine may leave some out; hanging is something else.
     assert sorted(frames)[len(frames) // 2] < 100
     assert max(frames) < 1000
+
+
+# --- on screens of all sizes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 800, 1280, 1600])
+def test_every_round_has_a_heading_shortened_where_it_must_be(
+    browser: Chromium, twenty: Path, width: int, scheme: str
+) -> None:
+    browser.resize(width, 900)
+    browser.prefer(scheme)
+    browser.open(twenty)
+    headings = browser.run("return document.getElementById('canvas').dataset.headings").split("|")
+
+    covered: set[int] = set()
+    for first, last in re.findall(r"(\d+)(?:–(\d+))?$", "\n".join(headings), re.MULTILINE):  # noqa: RUF001
+        covered |= set(range(int(first), int(last or first) + 1))
+    assert covered == set(range(20)), headings
+
+
+@pytest.mark.parametrize("width", [400, 800, 1280, 1600])
+def test_nothing_is_wider_than_the_screen(browser: Chromium, small: Path, width: int) -> None:
+    browser.resize(width, 900)
+    browser.open(small)
+
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_attempts_that_overlap_are_drawn_below_each_other(browser: Chromium, small: Path) -> None:
+    """A removal is tried at once after the round that failed: on a small screen, over its end."""
+    browser.resize(800, 900)
+    browser.open(small)
+    stage = browser.run(
+        "const r = document.getElementById('stage').getBoundingClientRect(); return [r.x, r.y]"
+    )
+
+    def named(row: int, x: float) -> str:
+        browser.point(stage[0] + x, stage[1] + 46 + 8 + 17 * row + 9)
+        return text(browser, "#tip").split(":")[0]
+
+    both = [(named(0, x), named(1, x)) for x in range(230, 262, 4)]
+    assert ("round 1", "removed") in both
+
+
+def test_receivers_are_called_by_their_names(browser: Chromium, tmp_path: Path) -> None:
+    told = story(MadeUpTraining(receivers=3, rounds=2, behaviours={1: "dead"}))
+    names = {receiver_uuid(1): "<b>down</b>"}
+    path = tmp_path / "named.html"
+    path.write_text(page(told, made_at=MADE_AT, name=names.get), encoding="utf-8")
+    browser.open(path)
+
+    assert f"<b>down</b> {receiver_uuid(1)}" in text(browser, "#trouble")
+    search(browser, "down", found="1 of 3 receivers, 4 of 12 notifications")
 
 
 # --- what it shows -------------------------------------------------------------------------------

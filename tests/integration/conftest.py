@@ -13,6 +13,7 @@ from moto import mock_aws
 from fl_notifications.aws.batches import until_done
 from fl_notifications.server.repository import TrainingRepository
 from tests.cloudformation import REGION, overrides
+from tests.integration.callbacks import Failure
 from tests.integration.faults import undo_all
 from tests.integration.handlers import Function, started
 from tests.integration.stack import Stack
@@ -110,6 +111,11 @@ def build(account: Account) -> Function:
 @pytest.fixture
 def deliver(account: Account) -> Function:
     return account.function("DeliverNotification")
+
+
+@pytest.fixture
+def failure(stack: Stack, account: Account) -> Failure:
+    return Failure(stack, account.function("CallbackFailure"))
 
 
 @pytest.fixture

@@ -54,6 +54,9 @@ class Stack:
             for trigger in properties["Events"].values():
                 if trigger["Type"] == "EventBridgeRule":
                     self._inbox(function, trigger["Properties"]["Pattern"])
+        for name, resource in template()["Resources"].items():
+            if resource["Type"] == "AWS::Events::Rule":
+                self._inbox(name.removesuffix("Rule"), resource["Properties"]["EventPattern"])
         self._iterator: str | None = None  # where the stream was last read
         self.has_lost_something = False
 
@@ -228,6 +231,13 @@ class Stack:
         """A batch of the queue of deliveries, as Lambda shows it to the function."""
         url = self.output("DeliveriesQueueUrl")
         return {"Records": self._receive(url, self._delivery_trigger["BatchSize"])}
+
+    def callbacks(self, *events: Record) -> Record:
+        """Put events into the queue `Callbacks`, and take them out as Lambda shows them."""
+        url = str(self.value({"Ref": "Callbacks"}))
+        for event in events:
+            self.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event))
+        return {"Records": self._receive(url)}
 
     def settle(self, event: Record, result: Mapping[str, Any] | None) -> None:
         """Do what Lambda does after an invocation: delete what has not been reported as failed."""

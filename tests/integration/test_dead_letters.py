@@ -413,7 +413,7 @@ ABOUT_OUTCOME = {
 
 
 def test_an_event_that_is_no_outcome_says_so(stack: Stack, cli: Cli, account: Account) -> None:
-    account.function("CallbackFailure")(event(attempts=-1))
+    account.function("CallbackFailure")(stack.callbacks(event(attempts=-1)))
     letter = cli.letter()
     assert letter["queue"] == "callbacks"
     assert letter["why"].startswith("no outcome: field detail.attempts: ")
@@ -424,7 +424,7 @@ def test_an_outcome_of_a_training_that_cannot_be_read_names_it(
     stack: Stack, cli: Cli, account: Account
 ) -> None:
     stack.put(training_item(round="three"), participant_item("one", joined_at=JOINED_AT))
-    account.function("CallbackFailure")(event())
+    account.function("CallbackFailure")(stack.callbacks(event()))
     letter = cli.letter()
     assert letter["why"].startswith(f"item 'TRAINING' of training '{TRAINING_UUID}': field round: ")
     assert letter["about"] == ABOUT_OUTCOME

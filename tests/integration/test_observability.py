@@ -22,6 +22,7 @@ from tests.aws_metrics import AWS_METRICS
 from tests.cloudformation import ROOT, observability, resources, template
 from tests.insights import Query
 from tests.integration.conftest import Start
+from tests.integration.faults import Faults, undo_all
 from tests.integration.handlers import Function, with_poster
 from tests.integration.stack import Stack
 from tests.log_lines import SECRETS, check_metrics, parse_lines, steps
@@ -95,7 +96,21 @@ class Pipeline:
                 }
         for function in self.callbacks:
             for event in self.stack.outcomes(function.name):
-                function(event)
+                queued = function.name == "CallbackFailure"
+                function(self.stack.callbacks(event) if queued else event)
+
+    def fail_a_callback(self) -> None:
+        """Let an event come to CallbackFailure while there is no table for it."""
+        (failing,) = [each for each in self.callbacks if each.name == "CallbackFailure"]
+        faults = Faults(failing.app.clients.dynamodb)
+        faults.refuse("BatchGetItem", "InternalServerError", status=500)
+        event = json.loads(
+            json.loads((ROOT / "events" / "outcome-rejected.json").read_text())["Records"][0][
+                "body"
+            ]
+        )
+        failing(self.stack.callbacks(event))
+        undo_all()
 
     def repeat(self, name: str) -> None:
         """Deliver once more what a receiver has got, as if it had not left the queue in time."""
@@ -196,6 +211,7 @@ def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     pipeline.change(training_item(**other), training_item(**other | {"state": "ERROR"}))
     pipeline.work_off()
     pipeline.lose_the_secret()
+    pipeline.fail_a_callback()
     metric_lines = parse_lines(capsys.readouterr().out)
     stack = pipeline.stack
     secret = stack.secrets.get_secret_value(SecretId=stack.output("SigningSecretArn"))
@@ -301,6 +317,7 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
         "SecretTroubles",
         "UnreadableItems",
         "WaitingAge",
+        "CallbackAge",
         "DeliveryLatency",
         "TimeToOutcome",
         "FailedShare",
@@ -315,8 +332,8 @@ def test_every_type_of_notification_is_counted_by_itself(seen: Seen) -> None:
 def test_the_number_of_metrics_does_not_depend_on_receivers_or_trainings(seen: Seen) -> None:
     names = {name for each in seen.metrics for name, _ in each.dimensions}
     assert names == {"stack", "notification_type"}
-    # 14 metrics, for each type and for all together; 30 cents each a month at most.
-    assert len(seen.metrics) <= 14 * (len(NotificationType) + 1)
+    # 15 metrics, for each type and for all together; 30 cents each a month at most.
+    assert len(seen.metrics) <= 15 * (len(NotificationType) + 1)
 
 
 # --- alarms and dashboard -------------------------------------------------------------------------
@@ -395,7 +412,7 @@ def test_a_line_on_a_graph_that_says_alarm_is_where_that_alarm_is(stack: Stack) 
             (metric,) = shown(widget)
             assert line["value"] == thresholds[metric.namespace, metric.name]
             found += 1
-    assert found == 3
+    assert found == 4
 
 
 def test_the_widgets_fit_on_the_page_and_cover_none_of_each_other(stack: Stack) -> None:

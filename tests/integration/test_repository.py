@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError
@@ -87,6 +88,22 @@ def test_a_new_training_is_initial_in_round_zero_with_its_participants(
     assert sorted(trainings.participants(TRAINING_UUID), key=lambda each: each.uuid) == sorted(
         [ONE.model_copy(update=joined), TWO.model_copy(update=joined)], key=lambda each: each.uuid
     )
+
+
+def test_uuid_objects_are_taken_for_their_text(trainings: TrainingRepository) -> None:
+    training, model, one = UUID(TRAINING_UUID), UUID(MODEL_UUID), UUID(ONE.uuid)
+    receiver = Receiver(uuid=one, message_endpoint=ONE.message_endpoint)
+    trainings.create(training, model, ACTOR, [receiver])
+    trainings.start(training, model_uuid=UUID(OWN_MODEL_UUID), selected=[one])
+    trainings.set_models(training, {one: model})
+    trainings.reported(training, one)
+    (read,) = trainings.participants(training)
+    assert (read.uuid, read.model_uuid, read.reported) == (ONE.uuid, MODEL_UUID, "ONGOING#0")
+    assert trainings.get(TRAINING_UUID).model_uuid == OWN_MODEL_UUID
+    assert trainings.get(TRAINING_UUID).selected == frozenset({ONE.uuid})
+    assert trainings.set_models(training, {UUID(TWO.uuid): None}) == frozenset({TWO.uuid})
+    assert trainings.remove_participant(training, one)
+    assert trainings.delete(training)
 
 
 def test_what_is_written_is_what_the_contract_says(
@@ -269,7 +286,7 @@ def test_a_round_that_is_repeated_does_not_skip_one(
     """A server that does not know whether its call has succeeded may call again."""
     stack.put(training_item())
     assert trainings.next_round(TRAINING_UUID, after=3) == 4
-    with pytest.raises(WrongStateError, match=r"in round 4, not .* in round 3"):
+    with pytest.raises(WrongStateError, match=r"round 3 of .* is over: round 4 has begun already"):
         trainings.next_round(TRAINING_UUID, after=3)
     assert place(trainings) == (ONGOING, 4)
 
@@ -291,7 +308,7 @@ def test_of_two_servers_that_take_the_next_step_at_once_one_is_refused(
     step, *_ = STEPS[name]
     stack.put(training_item())
     meanwhile(stack, "UpdateItem", lambda: trainings.next_round(TRAINING_UUID))
-    with pytest.raises(WrongStateError, match="in round 4"):
+    with pytest.raises(WrongStateError, match="round 4 has begun already"):
         step(trainings)
     assert place(trainings) == (ONGOING, 4)
 

@@ -42,7 +42,11 @@ def triggers(event: dict[str, Any]) -> set[str]:
                     for pattern in patterns
                 )
             else:
-                fits = any(one["eventSource"] == "aws:sqs" for one in event.get("Records", []))
+                queue, _ = trigger["Queue"]["Fn::GetAtt"]
+                fits = any(
+                    one["eventSource"] == "aws:sqs" and f"-{queue}-" in one["eventSourceARN"]
+                    for one in event.get("Records", [])
+                )
             if fits:
                 found.add(name)
     return found
@@ -102,6 +106,13 @@ def test_a_delivery_has_the_shape_of_a_real_one(stack: Stack) -> None:
     assert known <= set(record["attributes"])
 
 
+def test_a_queued_outcome_has_the_shape_of_a_real_one(stack: Stack) -> None:
+    (record,) = load("outcome-rejected")["Records"]
+    (real,) = stack.callbacks(json.loads(record["body"]))["Records"]
+    assert record["md5OfBody"] == real["md5OfBody"]
+    assert set(record) == set(real)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -149,13 +160,16 @@ def test_a_rejected_outcome_removes_the_participant(stack: Stack, account: Accou
         training_item(options={"min_participants": 0}),
         participant_item("x", entity=f"PARTICIPANT#{PARTICIPANT_UUID}"),
     )
-    account.function("CallbackFailure")(load("outcome-rejected"))
+    result = account.function("CallbackFailure")(load("outcome-rejected"))
+    assert result == {"batchItemFailures": []}
     assert stack.item(TRAINING_UUID, f"PARTICIPANT#{PARTICIPANT_UUID}") is None
 
 
 def test_the_events_of_one_notification_belong_together() -> None:
     (record,) = load("delivery")["Records"]
+    (queued,) = load("outcome-rejected")["Records"]
+    told = (load("outcome-accepted"), json.loads(queued["body"]))
     ids = {Delivery.model_validate_json(record["body"]).notification_id} | {
-        load(name)["detail"]["notification_id"] for name in EVENTS if name.startswith("outcome-")
+        outcome["detail"]["notification_id"] for outcome in told
     }
     assert len(ids) == 1

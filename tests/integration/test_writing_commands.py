@@ -121,7 +121,7 @@ def test_the_end_for_everybody_is_asked_for(stack: Stack, cli: Cli) -> None:
     ("arguments", "why"),
     [
         (("start", TRAINING_UUID), "ONGOING"),
-        (("next-round", TRAINING_UUID, "--after", "1"), "3"),
+        (("next-round", TRAINING_UUID, "--after", "1"), "round 3 has begun already"),
         (("start", "0" * 8), "no training that begins with '00000000'"),
         (("start", uuid_named("nobody")), "has no training"),
         (("create", TRAINING_UUID, "--participant", URL), "exists"),

@@ -412,6 +412,9 @@ class QueuePoller:
         self.max_concurrency = max_concurrency
         self.choose = choose
         self.running = 0
+        self.ended: Callable[[list[Message], Invocation, list[str] | None], object] = (
+            lambda _batch, _invocation, _failed: None
+        )
         self._planned = False
         queue.wake = self.wake
 
@@ -445,6 +448,7 @@ class QueuePoller:
                     kept = fault is not None and (fault.detail >> index) % 2 == 0
                     if message_id not in failed and not kept:
                         self.queue.delete(receipt)
+            self.ended(batch, invocation, failed)
             self.wake()
 
         self.function.invoke({"Records": [queue_record(self.queue, m) for m in batch]}, done)
@@ -485,6 +489,35 @@ class QueueTarget:
         self.queue.send({"MessageBody": json.dumps(event)})
 
 
+class QueuedInvoker:
+    """A function behind a queue that a rule sends its events to."""
+
+    def __init__(self, poller: QueuePoller) -> None:
+        self.function = poller.function
+        self.queue = poller.queue
+        self.target = QueueTarget(poller.kernel, poller.queue)
+        self.handled: list[tuple[dict[str, Any], Invocation]] = []
+        poller.ended = self._ended
+
+    @property
+    def waiting(self) -> int:
+        return self.target.waiting + len(self.queue.messages)
+
+    @property
+    def dead(self) -> list[dict[str, Any]]:
+        return [json.loads(message.body) for message in self.queue.moved]
+
+    def _ended(
+        self, batch: list[Message], invocation: Invocation, failed: list[str] | None
+    ) -> None:
+        if failed is not None:
+            self.handled += [
+                (json.loads(each.body), invocation)
+                for each in batch
+                if each.message_id not in failed
+            ]
+
+
 class AsyncInvoker:
     """Asynchronous invocation: retried twice after an error, then the event is a dead letter."""
 
@@ -498,6 +531,7 @@ class AsyncInvoker:
     ) -> None:
         self.kernel = kernel
         self.function = function
+        self.target = self
         self.dead_letters = dead_letters
         self.retries = retries
         self.dead: list[dict[str, Any]] = []

@@ -47,6 +47,9 @@ class Stack:
     delivery_batch_size: int
     delivery_max_concurrency: int
     callback_retries: int
+    callbacks_visibility_timeout: float
+    callbacks_max_receive_count: int
+    callbacks_max_concurrency: int
     patterns: dict[str, dict[str, Any]]
 
 
@@ -83,14 +86,20 @@ def read_stack() -> Stack:
     stream = trigger("BuildNotifications", "DynamoDB")
     queue = trigger("DeliverNotification", "SQS")
     deliveries = properties("Deliveries")
-    callbacks = ("CallbackSuccess", "CallbackFailure")
+    callbacks = properties("Callbacks")
+    callback = trigger("CallbackFailure", "SQS")
     return Stack(
         max_attempts=int(parameters["MaxAttempts"]["Default"]),
         retry_backoff_seconds=float(parameters["RetryBackoffSeconds"]["Default"]),
         request_timeout_seconds=float(parameters["RequestTimeoutSeconds"]["Default"]),
         timeouts={
             name: float(resolved(properties(name)["Timeout"]))
-            for name in ("BuildNotifications", "DeliverNotification", *callbacks)
+            for name in (
+                "BuildNotifications",
+                "DeliverNotification",
+                "CallbackSuccess",
+                "CallbackFailure",
+            )
         },
         stream=StreamSettings(
             batch_size=stream["BatchSize"],
@@ -110,6 +119,12 @@ def read_stack() -> Stack:
         max_receive_count=deliveries["RedrivePolicy"]["maxReceiveCount"],
         delivery_batch_size=queue["BatchSize"],
         delivery_max_concurrency=int(resolved(queue["ScalingConfig"]["MaximumConcurrency"])),
-        callback_retries=properties("CallbackFailure")["EventInvokeConfig"]["MaximumRetryAttempts"],
-        patterns={name: trigger(name, "EventBridgeRule")["Pattern"] for name in callbacks},
+        callback_retries=properties("CallbackSuccess")["EventInvokeConfig"]["MaximumRetryAttempts"],
+        callbacks_visibility_timeout=float(callbacks["VisibilityTimeout"]),
+        callbacks_max_receive_count=callbacks["RedrivePolicy"]["maxReceiveCount"],
+        callbacks_max_concurrency=callback["ScalingConfig"]["MaximumConcurrency"],
+        patterns={
+            "CallbackSuccess": trigger("CallbackSuccess", "EventBridgeRule")["Pattern"],
+            "CallbackFailure": properties("CallbackFailureRule")["EventPattern"],
+        },
     )

@@ -40,6 +40,7 @@ from tests.simulation.lambdas import (
     Function,
     Handler,
     Invocation,
+    QueuedInvoker,
     QueuePoller,
     StreamPoller,
 )
@@ -163,20 +164,31 @@ class World:
             max_concurrency=stack.delivery_max_concurrency,
             choose=self.latency.choose,
         )
-        self.callbacks = {
-            name: AsyncInvoker(
+        self.callbacks_queue = self._queue("Callbacks")
+        self.callbacks_queue.visibility_timeout = stack.callbacks_visibility_timeout
+        self.callbacks_queue.redrive = Redrive(
+            self.callbacks_dlq, stack.callbacks_max_receive_count
+        )
+        self.callbacks: dict[str, AsyncInvoker | QueuedInvoker] = {
+            "CallbackSuccess": AsyncInvoker(
                 kernel,
-                self._function(name, build),
+                self._function("CallbackSuccess", self._callback_success),
                 self.callbacks_dlq,
                 retries=stack.callback_retries,
-            )
-            for name, build in (
-                ("CallbackSuccess", self._callback_success),
-                ("CallbackFailure", self._callback_failure),
-            )
+            ),
+            "CallbackFailure": QueuedInvoker(
+                QueuePoller(
+                    kernel,
+                    faults,
+                    self.callbacks_queue,
+                    self._function("CallbackFailure", self._callback_failure),
+                    max_concurrency=stack.callbacks_max_concurrency,
+                    choose=self.latency.choose,
+                )
+            ),
         }
         self.bus.rules = [
-            Rule(stack.patterns[name], target) for name, target in self.callbacks.items()
+            Rule(stack.patterns[name], each.target) for name, each in self.callbacks.items()
         ]
 
     @property
@@ -299,9 +311,10 @@ class World:
 
     def _callback_failure(self, process: Process) -> Handler:
         function = self.callbacks["CallbackFailure"].function
-        call_back = callback_failure.build(
+        worker = callback_failure.build(
             FailureSettings(
                 **_FUNCTION,
+                callbacks_queue_url=self.callbacks_queue.url,
                 callbacks_dlq_url=self.callbacks_dlq.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
@@ -312,8 +325,9 @@ class World:
             ),
             self._journal(),
             clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
         )
-        return lambda event, _: call_back(event)
+        return lambda event, context: worker.process(event, _seconds(context))
 
 
 def with_stream(stack: Stack, **changes: Any) -> Stack:

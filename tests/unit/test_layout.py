@@ -116,6 +116,24 @@ def test_only_an_app_reads_the_environment_or_makes_clients_at_import(path: Path
     assert not {each for each in called if each.startswith(("os.environ", "boto3.client("))}
 
 
+BASE: Final = RUNTIME | {"pydantic", "pydantic_core", "standardwebhooks"}
+"""What `pip install fl-notifications` brings without an extra."""
+WITH_AN_EXTRA: Final = {
+    "telemetry": "aws_lambda_powertools",  # functions
+    "server/django": "django",
+    "receiver/forward.py": "httpx",  # receiver
+    "receiver/mailbox.py": "httpx",
+}
+
+
+@pytest.mark.parametrize("path", modules("shared"), ids=lambda path: "/".join(names(path)[2:]))
+def test_the_library_needs_no_extra_but_where_it_says_so(path: Path) -> None:
+    place = "/".join(names(path)[2:])
+    extra = {it for start, it in WITH_AN_EXTRA.items() if place.startswith(start)}
+    imported = {each.split(".")[0] for each in imports(path)}
+    assert imported - set(OURS) - sys.stdlib_module_names <= BASE | extra
+
+
 def packages() -> set[str]:
     """The distributions in the layer, as pip names them."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==", REQUIREMENTS.read_text(), re.MULTILINE)

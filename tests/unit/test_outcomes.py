@@ -14,6 +14,7 @@ from fl_notifications.outcomes.outcome import (
     SOURCE,
     Outcome,
     OutcomeKind,
+    UnknownEventError,
     parse_outcome_event,
 )
 from tests.made import NOW, TRAINING_UUID, delivery, outcome, uuid_of
@@ -127,7 +128,7 @@ def test_a_missing_field_is_named(field: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("notification_type", "NO_SUCH_TYPE"),
+        ("notification_type", 7),
         ("training_uuid", "no uuid"),
         ("receiver_uuid", "no uuid"),
         ("attempts", -1),
@@ -138,6 +139,19 @@ def test_a_missing_field_is_named(field: str) -> None:
 def test_a_wrong_field_is_named(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=field):
         parse_outcome_event(event(REJECTED, **{field: value}))
+
+
+@pytest.mark.parametrize(
+    "newer", [{"notification_type": "NEW_TYPE"}, {"detail-type": "Notification Delegated"}]
+)
+def test_a_type_that_a_newer_version_may_know_is_no_fault(newer: dict[str, str]) -> None:
+    told = event(REJECTED)
+    (told if "detail-type" in newer else told["detail"]).update(newer)
+    with pytest.raises(UnknownEventError):
+        parse_outcome_event(told)
+    told["detail"]["attempts"] = -1
+    with pytest.raises(ValidationError, match="attempts"):
+        parse_outcome_event(told)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ DELIVER = COMMON | {
 FAILURE = COMMON | {
     "TRAININGS_TABLE": "trainings",
     "LEDGER_TABLE": "ledger",
+    "CALLBACKS_QUEUE_URL": "https://sqs.example/callbacks",
     "CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq",
 }
 SUCCESS = COMMON | {"CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq"}

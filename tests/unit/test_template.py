@@ -3,13 +3,22 @@
 import importlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
+from fl_notifications.outcomes.changes import ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK
 from fl_notifications.outcomes.ledger import RETENTION
 from fl_notifications.outcomes.outcome import SOURCE
+from functions.callback_failure.worker import (
+    BACKOFF_SECONDS,
+    MAX_BACKOFF_SECONDS,
+)
+from functions.callback_failure.worker import (
+    RESERVE_SECONDS as CALLBACK_SECONDS,
+)
 from functions.deliver_notification.deliverer import RESERVE_SECONDS
 from functions.deliver_notification.receipts import MAX_TROUBLED_RECEIVES
 from tests.aws.patterns import matches
@@ -63,6 +72,38 @@ def events(name: str, kind: str | None = None) -> dict[str, dict[str, Any]]:
         for trigger, each in found.items()
         if kind in {None, each["Type"]}
     }
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the bus and its one target, in whichever way the template makes it."""
+
+    bus: Any
+    pattern: dict[str, Any]
+    retry: dict[str, int]
+    dead_letters: Any
+    queue: str | None = None
+
+
+def rules() -> dict[str, Rule]:
+    """All rules."""
+    found = {}
+    for name in FUNCTIONS:
+        for each in events(name, "EventBridgeRule").values():
+            dead = each["DeadLetterConfig"]["Arn"]
+            found[name] = Rule(each["EventBusName"], each["Pattern"], each["RetryPolicy"], dead)
+    for name, each in resources("AWS::Events::Rule").items():
+        (target,) = each["Targets"]
+        (queue, attribute) = target["Arn"]["Fn::GetAtt"]
+        assert attribute == "Arn"
+        found[name] = Rule(
+            each["EventBusName"],
+            each["EventPattern"],
+            target["RetryPolicy"],
+            target["DeadLetterConfig"]["Arn"],
+            queue,
+        )
+    return found
 
 
 def statements(role: str) -> Iterator[tuple[list[str], list[Any]]]:
@@ -263,6 +304,10 @@ def test_one_attempt_and_its_report_fit_into_the_delivery_functions_timeout() ->
     assert longest + RESERVE_SECONDS <= FUNCTIONS["DeliverNotification"]["Timeout"]
 
 
+def test_one_event_fits_into_the_failure_callbacks_timeout() -> None:
+    assert FUNCTIONS["CallbackFailure"]["Timeout"] / 2 >= CALLBACK_SECONDS
+
+
 # --- triggers: bounded retries, and a dead-letter queue at their end ------------------------------
 
 
@@ -308,22 +353,26 @@ def test_a_queue_comes_with_a_redrive_and_enough_time_for_the_function(name: str
         timeout = FUNCTIONS[name]["Timeout"]
         # AWS's advice is six times as long; never may a message be seen by two at once.
         assert int(value(QUEUES[queue]["VisibilityTimeout"])) >= 6 * timeout
-        parameter = QUEUES[queue]["VisibilityTimeout"]["Ref"]
-        assert template()["Parameters"][parameter]["MinValue"] >= timeout
+        match QUEUES[queue]["VisibilityTimeout"]:
+            case {"Ref": parameter}:
+                assert template()["Parameters"][parameter]["MinValue"] >= timeout
+            case seconds:
+                assert seconds >= timeout
         for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
             assert allows(f"{name}Role", f"sqs:{action}", f"<{queue}.Arn>")
 
 
+@pytest.mark.parametrize("name", rules())
+def test_an_event_is_brought_to_its_target_a_bounded_number_of_times(name: str) -> None:
+    rule = rules()[name]
+    assert 0 < rule.retry["MaximumRetryAttempts"] <= 185
+    assert 60 <= rule.retry["MaximumEventAgeInSeconds"] <= 86400
+    check_dead_letter_queue(rule.dead_letters)
+
+
 @every_function
-def test_an_event_is_retried_a_bounded_number_of_times_before_and_in_the_function(
-    name: str,
-) -> None:
-    for each in events(name, "EventBridgeRule").values():
-        # That the event reaches the function:
-        assert 0 < each["RetryPolicy"]["MaximumRetryAttempts"] <= 185
-        assert 60 <= each["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86400
-        check_dead_letter_queue(each["DeadLetterConfig"]["Arn"])
-        # That the function does what it has to:
+def test_a_function_that_the_bus_invokes_is_retried_a_bounded_number_of_times(name: str) -> None:
+    for _ in events(name, "EventBridgeRule").values():
         invoking = FUNCTIONS[name]["EventInvokeConfig"]
         assert 0 <= invoking["MaximumRetryAttempts"] <= 2
         assert 60 <= invoking["MaximumEventAgeInSeconds"] <= 21600
@@ -333,19 +382,26 @@ def test_an_event_is_retried_a_bounded_number_of_times_before_and_in_the_functio
         assert allows(f"{name}Role", "sqs:SendMessage", value(destination["Destination"]))
 
 
-@every_function
-def test_the_bus_may_put_what_it_cannot_deliver_into_the_rules_dead_letter_queue(name: str) -> None:
+@pytest.mark.parametrize("name", rules())
+def test_the_bus_may_put_events_into_a_rules_queue_and_dead_letter_queue(name: str) -> None:
     policies = resources("AWS::SQS::QueuePolicy").values()
-    for each in events(name, "EventBridgeRule").values():
-        queue, _ = each["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
+    rule = rules()[name]
+    queues = [rule.dead_letters["Fn::GetAtt"][0], *([rule.queue] if rule.queue else [])]
+    for queue in queues:
         (policy,) = [one for one in policies if {"Ref": queue} in one["Queues"]]
         (statement,) = policy["PolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "events.amazonaws.com"}
         assert statement["Action"] == "sqs:SendMessage"
         assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
         source = value(statement["Condition"]["ArnLike"]["aws:SourceArn"])
-        bus = value(each["EventBusName"])
+        bus = value(rule.bus)
         assert source == f"arn:aws:events:eu-central-1:123456789012:rule/{bus}/*"
+
+
+def test_events_that_a_queue_fails_at_are_tried_for_hours_and_less_than_a_day() -> None:
+    limit = QUEUES["Callbacks"]["RedrivePolicy"]["maxReceiveCount"]
+    waits = [min(BACKOFF_SECONDS * tries, MAX_BACKOFF_SECONDS) for tries in range(1, limit)]
+    assert 6 * 3600 <= sum(waits) <= 24 * 3600
 
 
 def check_dead_letter_queue(arn: Any) -> None:
@@ -355,21 +411,20 @@ def check_dead_letter_queue(arn: Any) -> None:
     assert queue in QUEUES
 
 
-def test_a_rule_matches_on_the_callback_that_a_notification_names() -> None:
+def test_the_rules_match_on_every_callback_that_is_named_each_in_one_of_them() -> None:
     named = {
         callback
         for cls in NOTIFICATION_CLASSES.values()
         for callback in _callbacks(cls)
         if callback is not None
     }
-    patterns = [
-        each["Pattern"] for name in FUNCTIONS for each in events(name, "EventBridgeRule").values()
-    ]
-    assert sorted(pattern["detail"]["callback"][0] for pattern in patterns) == sorted(named)
-    for pattern in patterns:
-        assert set(pattern) == {"source", "detail"}
-        assert pattern["source"] == [SOURCE]
-        assert len(pattern["detail"]["callback"]) == 1
+    matched: list[str] = []
+    for rule in rules().values():
+        assert set(rule.pattern) == {"source", "detail"}
+        assert rule.pattern["source"] == [SOURCE]
+        assert set(rule.pattern["detail"]) == {"callback"}
+        matched += rule.pattern["detail"]["callback"]
+    assert sorted(matched) == sorted({*named, ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK})
 
 
 def _callbacks(cls: Any) -> tuple[str | None, str | None]:
@@ -576,6 +631,7 @@ def test_the_logical_ids_of_the_design_are_there_each_of_its_type() -> None:
         "Deliveries": "AWS::SQS::Queue",
         "DeliveriesDlq": "AWS::SQS::Queue",
         "StreamDlq": "AWS::SQS::Queue",
+        "Callbacks": "AWS::SQS::Queue",
         "CallbacksDlq": "AWS::SQS::Queue",
         "Outcomes": "AWS::Events::EventBus",
         "SigningSecret": "AWS::SecretsManager::Secret",

@@ -188,7 +188,7 @@ def test_a_state_of_which_nobody_is_told_says_why(run: Run, state: str, why: str
     assert why in err
 
 
-def test_a_training_that_could_not_be_announced_says_why(run: Run) -> None:
+def test_a_training_that_could_not_be_announced_says_why(run: Run, tmp_path: Path) -> None:
     said = {
         "timestamp": START.isoformat(),
         "message": "unreadable item",
@@ -200,7 +200,10 @@ def test_a_training_that_could_not_be_announced_says_why(run: Run) -> None:
     code, out, _ = run(FakeAws([json.dumps(said)]), TRAINING)
 
     assert code == 0
-    assert f"PARTICIPANT#{receiver_uuid(1)}: field message_endpoint: Field required" in out
+    why = f"PARTICIPANT#{receiver_uuid(1)}: field message_endpoint: Field required"
+    assert why in out
+    run(FakeAws([json.dumps(said)]), TRAINING, "--html", tmp_path / "trace.html")
+    assert f"Not announced: {why}" in (tmp_path / "trace.html").read_text()
 
 
 @pytest.mark.parametrize("known", [True, False])

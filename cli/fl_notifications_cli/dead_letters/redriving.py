@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
-from fl_notifications.outcomes.outcome import SOURCE, parse_outcome_event
+from fl_notifications.outcomes.changes import CHANGE_EVENTS, parse_change_event
+from fl_notifications.outcomes.outcome import SOURCE, UnknownEventError, parse_outcome_event
 from fl_notifications.trainings.items import REDRIVEN_AS, TRAINING_ENTITY, UnreadableItemError
 from fl_notifications.trainings.model import Participant, Progress, Training
 from fl_notifications.validation import first_error
@@ -58,7 +59,7 @@ def redrive_letter(stack: Stack, letter: Letter) -> None:
     redrive: dict[Box, Callable[[Stack, Letter], None]] = {
         Box.DELIVERIES: _delivery,
         Box.STREAM: _change,
-        Box.CALLBACKS: _outcome,
+        Box.CALLBACKS: _event,
     }
     redrive[letter.box](stack, letter)
 
@@ -79,21 +80,29 @@ def _delivery(stack: Stack, letter: Letter) -> None:
     )
 
 
-def _outcome(stack: Stack, letter: Letter) -> None:
-    """Tell the outcome again; all its callbacks follow again, which they can bear."""
+def _event(stack: Stack, letter: Letter) -> None:
+    """Tell the event again; all its callbacks follow again, and are idempotent."""
     event = outcome_event(letter.content or {})
+    is_change = event.get("detail-type") in list(CHANGE_EVENTS)
+    parse: Callable[[Mapping[str, Any]], object] = (
+        parse_change_event if is_change else parse_outcome_event
+    )
     try:
-        _, outcome = parse_outcome_event(event)
+        parse(event)
     except ValidationError as error:
         field, why = first_error(error)
-        raise CannotRedriveError(f"no outcome: field {field}: {why}") from None
+        kind = "change" if is_change else "outcome"
+        raise CannotRedriveError(f"no {kind}: field {field}: {why}") from None
+    except UnknownEventError as error:
+        raise CannotRedriveError(str(error)) from None
     answer = stack.client("events").put_events(
         Entries=[
             {
                 "EventBusName": stack.output("OutcomesBus"),
                 "Source": SOURCE,
                 "DetailType": event["detail-type"],
-                "Detail": outcome.model_dump_json(),
+                # As it was: a key that it did not have is not the same as one that is null.
+                "Detail": json.dumps(event["detail"]),
             }
         ]
     )
@@ -126,7 +135,7 @@ def _change(stack: Stack, letter: Letter) -> None:
         config=Config(read_timeout=FUNCTION_SECONDS, retries={"total_max_attempts": 1}),
     )
     hide(stack, letter, min(MAX_HIDING_SECONDS, FUNCTION_SECONDS * -(-len(records) // PORTION)))
-    for portion in itertools.batched(records, PORTION, strict=False):
+    for portion in itertools.batched(records, PORTION):
         event = json.dumps({"Records": portion}, default=_as_event).encode()
         answer = client.invoke(FunctionName=function, Payload=event)
         result = json.loads(answer["Payload"].read() or b"null")

@@ -18,12 +18,12 @@ from uuid import UUID
 class StepKind(StrEnum):
     """What a line of the log can tell about a notification, in the order of its life."""
 
-    UNREADABLE = "unreadable"  # nobody was told: an item could not be read
     BUILT = "built"
     HELD_BACK = "held back"
     ATTEMPTED = "attempted"
     CONCLUDED = "concluded"
     CALLED_BACK = "called back"
+    UNREADABLE = "unreadable"  # of none: nobody was told, as an item could not be read
 
 
 _UNREADABLE_ITEM = "unreadable item"

@@ -212,7 +212,7 @@ class DeliveryQueue:
             failed = {entry["Id"] for entry in answer.get("Failed", [])}
             return [entry for entry in entries if entry["Id"] in failed]
 
-        for batch in itertools.batched(receipt_handles, SQS_BATCH, strict=False):
+        for batch in itertools.batched(receipt_handles, SQS_BATCH):
             entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
                 {"Id": str(number), "ReceiptHandle": receipt}
                 for number, receipt in enumerate(batch)
@@ -248,7 +248,7 @@ class DeliveryQueue:
                 if entry["Id"] in failed and not failed[entry["Id"]]["SenderFault"]
             ]
 
-        for batch in itertools.batched(messages, SQS_BATCH, strict=False):
+        for batch in itertools.batched(messages, SQS_BATCH):
             entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
                 {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
                 for number, (receipt, seconds) in enumerate(batch)

@@ -5,11 +5,12 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fl_notifications.clock import Clock
+from fl_notifications.trainings.items import AnyUuid
+from fl_notifications.trainings.model import canonical
 from fl_notifications.webhooks import signature_headers
 
 __all__ = ["REFRESH_SECONDS", "MasterSecrets", "receiver_secret", "signature_headers"]
@@ -22,14 +23,14 @@ REFRESH_SECONDS: Final = 60
 """How long a changed master secret may stay unnoticed."""
 
 
-def receiver_secret(master_secret: str, receiver_uuid: str) -> str:
+def receiver_secret(master_secret: str, receiver_uuid: AnyUuid) -> str:
     """A receiver's secret, `whsec_<base64>`, derived from the master secret.
 
     HMAC-SHA256 with the master secret as key and the receiver's uuid as message, in lower case and
     with hyphens however it was spelt: no receiver can derive another one's, and none has to be
     stored.
     """
-    message = str(UUID(receiver_uuid)).encode()
+    message = canonical(receiver_uuid).encode()
     digest = hmac.digest(master_secret.encode(), message, hashlib.sha256)
     return f"whsec_{base64.b64encode(digest).decode()}"
 

@@ -77,7 +77,7 @@ class OutcomeBus:
             ClientError: if the bus refuses a call as a whole.
         """
         entries = [self._entry(each.detail_type, each.model_dump_json(), at) for each in changes]
-        for batch in itertools.batched(entries, EVENTS_BATCH, strict=False):
+        for batch in itertools.batched(entries, EVENTS_BATCH):
             if left := self._put(batch):
                 raise NotConclusionError(f"{len(left)} events")
 

@@ -4,11 +4,13 @@ They are put by BuildNotifications from the stream, after the notifications are 
 twice and in any order.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from fl_notifications.outcomes.outcome import UnknownEventError
 from fl_notifications.trainings.model import OnDeadline, Uuid
 
 ENFORCE_QUORUM: Final = "enforce_quorum"
@@ -138,3 +140,37 @@ class TrainingOverdue(ChangeEvent):
     due_at: datetime
     policy: OnDeadline
     callback: Literal["training_overdue_callback"] | None
+
+
+class _Envelope(BaseModel):
+    """The part of EventBridge's envelope that matters here."""
+
+    detail_type: Annotated[str, Field(alias="detail-type")]
+    detail: dict[str, Any]
+
+
+CHANGE_EVENTS: Final[Mapping[str, type[ChangeEvent]]] = {
+    model.detail_type: model
+    for model in (
+        ParticipantRemoved,
+        ParticipantUnreadable,
+        TrainingStarted,
+        TrainingChanged,
+        TrainingEnded,
+        TrainingOverdue,
+    )
+}
+
+
+def parse_change_event(event: Mapping[str, Any]) -> ChangeEvent:
+    """Parse the event of a change as a callback gets it from the bus.
+
+    Raises:
+        ValidationError: names the field of its detail that is missing or wrong.
+        UnknownEventError: if its detail-type is none of these.
+    """
+    envelope = _Envelope.model_validate(event)
+    model = CHANGE_EVENTS.get(envelope.detail_type)
+    if model is None:
+        raise UnknownEventError("its detail-type is not known here")
+    return model.model_validate(envelope.detail)

@@ -147,7 +147,7 @@ class Ledger:
             return list(left.get(self._table_name, {}).get("Keys", []))
 
         keys = map(ledger_key, dict.fromkeys(notification_ids))
-        for batch in itertools.batched(keys, BATCH_GET, strict=False):
+        for batch in itertools.batched(keys, BATCH_GET):
             if left := until_done(list(batch), call, sleep=self._sleep):
                 raise LedgerNotReadError(f"{len(left)} entries could not be read")
         return found

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.notification_type import NotificationType
@@ -13,6 +13,10 @@ from fl_notifications.trainings.model import Uuid
 
 SOURCE = "fl.notifications"
 """The source of all outcome events."""
+
+
+class UnknownEventError(Exception):
+    """An event is of a type that this version of the service does not know; a newer one may."""
 
 
 class OutcomeKind(StrEnum):
@@ -88,6 +92,9 @@ class _Envelope(BaseModel):
     detail: Outcome
 
 
+_TYPES = {("detail-type",), ("detail", "notification_type")}
+
+
 def outcome_of(
     delivery: Delivery,
     kind: OutcomeKind,
@@ -127,6 +134,12 @@ def parse_outcome_event(event: Mapping[str, Any]) -> tuple[OutcomeKind, Outcome]
 
     Raises:
         ValidationError: names the field that is missing or wrong.
+        UnknownEventError: if nothing is wrong but that a type in it is not known here.
     """
-    envelope = _Envelope.model_validate(event)
+    try:
+        envelope = _Envelope.model_validate(event)
+    except ValidationError as error:
+        if all(each["loc"] in _TYPES and isinstance(each["input"], str) for each in error.errors()):
+            raise UnknownEventError("it is of a type that is not known here") from None
+        raise
     return _KINDS[envelope.detail_type], envelope.detail

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fl_notifications.deliveries.guard import EndpointGuard, ForbiddenEndpointError
 from fl_notifications.server.errors import EndpointError, OptionError, SettingsValueError
+from fl_notifications.trainings.items import AnyUuid
 from fl_notifications.trainings.model import Receiver, TrainingOptions, Uuid
 from fl_notifications.validation import first_error
 
@@ -33,14 +34,14 @@ type Options = TrainingOptions | Mapping[str, Any]
 _UUID: Final = TypeAdapter[str](Uuid)
 
 
-def checked_uuid(value: str, name: str) -> str:
+def checked_uuid(value: AnyUuid, name: str) -> str:
     """The uuid, if it is one.
 
     Raises:
         ValueError: names what is no uuid.
     """
     try:
-        return _UUID.validate_python(str(value))
+        return _UUID.validate_python(value)
     except ValidationError:
         raise ValueError(f"{name}: must be a UUID") from None
 
@@ -84,7 +85,7 @@ def read_options(options: Options) -> TrainingOptions:
         raise OptionError(f"options: {field}: {why}") from None
 
 
-def check_selected(selected: Iterable[str]) -> list[str]:
+def check_selected(selected: Iterable[AnyUuid]) -> list[str]:
     """The uuids of who is selected, each once, in order.
 
     Raises:

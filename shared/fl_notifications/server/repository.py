@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from uuid import UUID
 
 from fl_notifications.aws.batches import Sleep
 from fl_notifications.clock import Clock, SystemClock
@@ -48,6 +49,7 @@ from fl_notifications.server.writes import TRANSACTION, Table, attributes
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
     TRAINING_ENTITY,
+    AnyUuid,
     Item,
     UnreadableItemError,
     participant_key,
@@ -101,10 +103,10 @@ class RoundArguments(TypedDict, total=False):
             back.
     """
 
-    model_uuid: str | None
+    model_uuid: AnyUuid | None
     round: int
     backwards: bool
-    selected: Iterable[str] | None
+    selected: Iterable[AnyUuid] | None
     settings: Mapping[str, Any] | None
 
 
@@ -154,7 +156,7 @@ class TrainingRepository:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def get(self, training_uuid: str) -> Training:
+    def get(self, training_uuid: AnyUuid) -> Training:
         """Read a training.
 
         Raises:
@@ -166,7 +168,7 @@ class TrainingRepository:
             raise TrainingNotFoundError(f"there is no training {training_uuid}")
         return Training.from_item(item)
 
-    def participants(self, training_uuid: str) -> Iterator[Participant]:
+    def participants(self, training_uuid: AnyUuid) -> Iterator[Participant]:
         """Read the participants of a training, page by page as they are asked for.
 
         Raises:
@@ -175,7 +177,7 @@ class TrainingRepository:
         for item in self._table.items(training_uuid, PARTICIPANT_PREFIX):
             yield Participant.from_item(item)
 
-    def removals(self, training_uuid: str) -> list[Removal]:
+    def removals(self, training_uuid: AnyUuid) -> list[Removal]:
         """Whom the service has removed from a training, and why.
 
         A participant that is missing and not among these was not written yet, or was removed by
@@ -187,7 +189,7 @@ class TrainingRepository:
         """
         return [Removal.from_item(i) for i in self._table.items(training_uuid, REMOVED_PREFIX)]
 
-    def status(self, training_uuid: str) -> TrainingStatus:
+    def status(self, training_uuid: AnyUuid) -> TrainingStatus:
         """Read where a training is: its state, how many take part, have reported, were removed.
 
         Raises:
@@ -212,14 +214,14 @@ class TrainingRepository:
 
     def create(  # noqa: PLR0913 - each is an attribute of the contract
         self,
-        training_uuid: str,
-        model_uuid: str,
+        training_uuid: AnyUuid,
+        model_uuid: AnyUuid,
         actor: Receiver,
         participants: Iterable[Receiver] = (),
         *,
         options: Options | None = None,
         round: int = 0,  # noqa: A002 - the attribute's name
-        selected: Iterable[str] | None = None,
+        selected: Iterable[AnyUuid] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Training:
         """Create a training in the state `INITIAL`, with its participants; tells nobody.
@@ -263,8 +265,8 @@ class TrainingRepository:
 
     def adopt(  # noqa: PLR0913 - each is an attribute of the contract
         self,
-        training_uuid: str,
-        model_uuid: str,
+        training_uuid: AnyUuid,
+        model_uuid: AnyUuid,
         actor: Receiver,
         participants: Iterable[Receiver] = (),
         *,
@@ -316,7 +318,7 @@ class TrainingRepository:
             raise TrainingExistsError(f"training {training_uuid} exists")
         return training
 
-    def start(self, training_uuid: str, **announced: Unpack[RoundArguments]) -> None:
+    def start(self, training_uuid: AnyUuid, **announced: Unpack[RoundArguments]) -> None:
         """`INITIAL` becomes `ONGOING`: tells `TRAINING_START` and `UPDATE_ROUND_START`.
 
         Raises:
@@ -332,7 +334,11 @@ class TrainingRepository:
         self._step(training_uuid, {TrainingState.INITIAL}, TrainingState.ONGOING, changes)
 
     def next_round(
-        self, training_uuid: str, *, after: int | None = None, **announced: Unpack[RoundArguments]
+        self,
+        training_uuid: AnyUuid,
+        *,
+        after: int | None = None,
+        **announced: Unpack[RoundArguments],
     ) -> int:
         """The next update round starts: tells the participants `UPDATE_ROUND_START`.
 
@@ -355,7 +361,7 @@ class TrainingRepository:
         )
 
     def swag_round(
-        self, training_uuid: str, *, advance: bool = False, **announced: Unpack[RoundArguments]
+        self, training_uuid: AnyUuid, *, advance: bool = False, **announced: Unpack[RoundArguments]
     ) -> int:
         """A SWAG round starts: tells the participants `SWAG_ROUND_START`.
 
@@ -376,7 +382,7 @@ class TrainingRepository:
         )
 
     def model_test(
-        self, training_uuid: str, *, advance: bool = False, **announced: Unpack[RoundArguments]
+        self, training_uuid: AnyUuid, *, advance: bool = False, **announced: Unpack[RoundArguments]
     ) -> int:
         """The global model is to be tested: tells the participants `MODEL_TEST_ROUND`.
 
@@ -396,7 +402,7 @@ class TrainingRepository:
             training_uuid, TrainingState.MODEL_TEST, announced, advance=advance
         )
 
-    def finish(self, training_uuid: str, *, model_uuid: str | None = None) -> None:
+    def finish(self, training_uuid: AnyUuid, *, model_uuid: AnyUuid | None = None) -> None:
         """The training is completed: tells the participants and the actor `TRAINING_FINISHED`.
 
         Raises:
@@ -406,7 +412,7 @@ class TrainingRepository:
         changes = {} if model_uuid is None else {"model_uuid": checked_uuid(model_uuid, "model")}
         self._step(training_uuid, RUNNING_STATES, TrainingState.COMPLETED, changes)
 
-    def fail(self, training_uuid: str, reason: str) -> None:
+    def fail(self, training_uuid: AnyUuid, reason: str) -> None:
         """The training ends: tells participants and actor `TRAINING_ERROR` with this reason.
 
         Raises:
@@ -429,7 +435,7 @@ class TrainingRepository:
 
     def resume(
         self,
-        training_uuid: str,
+        training_uuid: AnyUuid,
         *,
         state: TrainingState | None = None,
         **announced: Unpack[RoundArguments],
@@ -465,10 +471,10 @@ class TrainingRepository:
 
     def restart(
         self,
-        training_uuid: str,
+        training_uuid: AnyUuid,
         *,
         round: int = 0,  # noqa: A002 - the attribute's name
-        model_uuid: str | None = None,
+        model_uuid: AnyUuid | None = None,
     ) -> None:
         """Begin from the start again, from any state: tells `TRAINING_START`, `UPDATE_ROUND_START`.
 
@@ -493,7 +499,7 @@ class TrainingRepository:
         self._step(training_uuid, {place.state}, TrainingState.INITIAL, changes)
         self.start(training_uuid)
 
-    def delete(self, training_uuid: str) -> bool:
+    def delete(self, training_uuid: AnyUuid) -> bool:
         """Delete a training with all that belongs to it.
 
         If it runs, the participants and the actor are told `TRAINING_ERROR`, "the training was
@@ -520,7 +526,7 @@ class TrainingRepository:
 
     # --- what may change meanwhile ---------------------------------------------------------------
 
-    def set_options(self, training_uuid: str, options: Options) -> None:
+    def set_options(self, training_uuid: AnyUuid, options: Options) -> None:
         """Replace a training's options; tells nobody.
 
         If it runs, what they ask for is looked at at once: with fewer participants than
@@ -532,7 +538,7 @@ class TrainingRepository:
         """
         self._set(training_uuid, {"options": _options_map(read_options(options))})
 
-    def select(self, training_uuid: str, selected: Iterable[str] | None) -> None:
+    def select(self, training_uuid: AnyUuid, selected: Iterable[AnyUuid] | None) -> None:
         """Say who takes part in the next rounds; tells nobody, and takes back nothing.
 
         Args:
@@ -547,10 +553,10 @@ class TrainingRepository:
 
     def set_settings(
         self,
-        training_uuid: str,
+        training_uuid: AnyUuid,
         settings: Mapping[str, Any] | None,
         *,
-        participant_uuid: str | None = None,
+        participant_uuid: AnyUuid | None = None,
     ) -> None:
         """Say what the next rounds' notifications carry as `settings`; tells nobody.
 
@@ -570,7 +576,7 @@ class TrainingRepository:
         else:
             self._set_participant(training_uuid, participant_uuid, changes)
 
-    def set_actor(self, training_uuid: str, actor: Receiver) -> None:
+    def set_actor(self, training_uuid: AnyUuid, actor: Receiver) -> None:
         """Change the actor, or its endpoint; tells nobody, takes effect with the next attempt.
 
         Raises:
@@ -583,7 +589,7 @@ class TrainingRepository:
 
     # --- participants ----------------------------------------------------------------------------
 
-    def add_participants(self, training_uuid: str, participants: Iterable[Receiver]) -> None:
+    def add_participants(self, training_uuid: AnyUuid, participants: Iterable[Receiver]) -> None:
         """Let many participants join at once: tells them `TRAINING_START` if the training runs.
 
         Unlike `add_participant` this replaces what was known of them; if one is there twice, the
@@ -600,10 +606,10 @@ class TrainingRepository:
 
     def add_participant(
         self,
-        training_uuid: str,
+        training_uuid: AnyUuid,
         participant: Receiver,
         *,
-        model_uuid: str | None = None,
+        model_uuid: AnyUuid | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Participant:
         """Let a participant join: tells it `TRAINING_START` if the training is running.
@@ -630,7 +636,7 @@ class TrainingRepository:
             uuid=participant.uuid,
             message_endpoint=participant.message_endpoint,
             joined_at=self._now(),
-            model_uuid=model_uuid,
+            model_uuid=None if model_uuid is None else checked_uuid(model_uuid, "model_uuid"),
             settings=None if settings is None else check_settings(settings),
         )
         item = _participant_item(training_uuid, joined)
@@ -651,7 +657,7 @@ class TrainingRepository:
             )
         return joined
 
-    def remove_participant(self, training_uuid: str, participant_uuid: str) -> bool:
+    def remove_participant(self, training_uuid: AnyUuid, participant_uuid: AnyUuid) -> bool:
         """Remove a participant: tells it `CLIENT_REMOVED` if the training runs.
 
         With the option `announce_removals`, all others are told `PARTICIPANT_REMOVED`. A running
@@ -663,7 +669,9 @@ class TrainingRepository:
         """
         return self._table.delete(participant_key(training_uuid, participant_uuid))
 
-    def set_endpoint(self, training_uuid: str, participant_uuid: str, endpoint: str) -> None:
+    def set_endpoint(
+        self, training_uuid: AnyUuid, participant_uuid: AnyUuid, endpoint: str
+    ) -> None:
         """Change where a participant is reached; tells nobody, takes effect with the next attempt.
 
         What is being retried goes to the new endpoint, too.
@@ -676,7 +684,9 @@ class TrainingRepository:
         check_endpoint(self._guard, receiver, "participant")
         self._set_participant(training_uuid, participant_uuid, {"message_endpoint": endpoint})
 
-    def set_model(self, training_uuid: str, participant_uuid: str, model_uuid: str | None) -> None:
+    def set_model(
+        self, training_uuid: AnyUuid, participant_uuid: AnyUuid, model_uuid: AnyUuid | None
+    ) -> None:
         """Say which model a participant trains in the next rounds; None: the training's.
 
         Tells nobody.
@@ -687,7 +697,11 @@ class TrainingRepository:
         model = None if model_uuid is None else checked_uuid(model_uuid, "model_uuid")
         self._set_participant(training_uuid, participant_uuid, {"model_uuid": model})
 
-    def set_models(self, training_uuid: str, models: Mapping[str, str | None]) -> frozenset[str]:
+    def set_models(
+        self,
+        training_uuid: AnyUuid,
+        models: Mapping[str, AnyUuid | None] | Mapping[UUID, AnyUuid | None],
+    ) -> frozenset[str]:
         """Say which model each of many participants trains in the next rounds; tells nobody.
 
         A hundred in one call of DynamoDB. Call it before the round, as daisy-chaining (FedDC) does.
@@ -701,10 +715,10 @@ class TrainingRepository:
         """
         gone: set[str] = set()
         checked = {
-            uuid: None if model is None else checked_uuid(model, f"model_uuid of {uuid}")
+            str(uuid): None if model is None else checked_uuid(model, f"model_uuid of {uuid}")
             for uuid, model in models.items()
         }
-        for batch in itertools.batched(checked.items(), TRANSACTION, strict=False):
+        for batch in itertools.batched(checked.items(), TRANSACTION):
             left = list(batch)
             while left and (failed := self._table.transact(self._models(training_uuid, left))):
                 gone |= {left[place][0] for place in failed}
@@ -712,7 +726,7 @@ class TrainingRepository:
         return frozenset(gone)
 
     def _models(
-        self, training_uuid: str, models: Iterable[tuple[str, str | None]]
+        self, training_uuid: AnyUuid, models: Iterable[tuple[str, str | None]]
     ) -> Iterator[Any]:
         for uuid, model in models:
             key = participant_key(training_uuid, uuid)
@@ -721,8 +735,8 @@ class TrainingRepository:
 
     def reported(
         self,
-        training_uuid: str,
-        participant_uuid: str,
+        training_uuid: AnyUuid,
+        participant_uuid: AnyUuid,
         *,
         state: TrainingState | None = None,
         round: int | None = None,  # noqa: A002 - the attribute's name
@@ -750,7 +764,7 @@ class TrainingRepository:
 
     # --- how -------------------------------------------------------------------------------------
 
-    def _place(self, training_uuid: str) -> "_Place":
+    def _place(self, training_uuid: AnyUuid) -> "_Place":
         item = self._table.item(training_key(training_uuid))
         if item is None:
             raise TrainingNotFoundError(f"there is no training {training_uuid}")
@@ -758,7 +772,7 @@ class TrainingRepository:
 
     def _start_round(
         self,
-        training_uuid: str,
+        training_uuid: AnyUuid,
         state: TrainingState,
         announced: RoundArguments,
         *,
@@ -774,7 +788,7 @@ class TrainingRepository:
 
     def _step(
         self,
-        training_uuid: str,
+        training_uuid: AnyUuid,
         allowed: Collection[TrainingState],
         state: TrainingState,
         changes: Mapping[str, Any],
@@ -818,14 +832,14 @@ class TrainingRepository:
             f"training {uuid} lacks required participants: {', '.join(sorted(missing))}"
         )
 
-    def _set(self, training_uuid: str, changes: Mapping[str, Any]) -> None:
+    def _set(self, training_uuid: AnyUuid, changes: Mapping[str, Any]) -> None:
         wished = {**changes, "last_update": self._now()}
         key = training_key(training_uuid)
         if not self._table.update(key, wished, "attribute_exists(entity)", {}, {}):
             raise TrainingNotFoundError(f"there is no training {training_uuid}")
 
     def _set_participant(
-        self, training_uuid: str, participant_uuid: str, changes: Mapping[str, Any]
+        self, training_uuid: AnyUuid, participant_uuid: AnyUuid, changes: Mapping[str, Any]
     ) -> None:
         key = participant_key(training_uuid, participant_uuid)
         if not self._table.update(key, changes, "attribute_exists(entity)", {}, {}):
@@ -834,7 +848,7 @@ class TrainingRepository:
             )
 
     def _participant_items(
-        self, training_uuid: str, participants: Iterable[Receiver], joined_at: str
+        self, training_uuid: AnyUuid, participants: Iterable[Receiver], joined_at: str
     ) -> Iterator[dict[str, Any]]:
         for each in participants:
             check_endpoint(self._guard, each, "participant")
@@ -883,14 +897,14 @@ class _Unrepeated:
 class _Place:
     """Where a training is: as much of it as a step has to know."""
 
-    training_uuid: str
+    training_uuid: AnyUuid
     state: TrainingState
     round: int
     options: TrainingOptions
     before: TrainingState | None  # where it was when it became `ERROR`, if its error says so
 
     @classmethod
-    def from_item(cls, training_uuid: str, item: Item) -> "_Place":
+    def from_item(cls, training_uuid: AnyUuid, item: Item) -> "_Place":
         progress = Progress.from_item(item)
         try:
             training = Training.from_item(item)
@@ -904,14 +918,21 @@ class _Place:
         return cls(training_uuid, progress.state, progress.round, options, before)
 
     def check(self, allowed: Collection[TrainingState], current_round: int | None = None) -> None:
-        if self.state in allowed and current_round in {None, self.round}:
-            return
-        wanted = ", ".join(sorted(allowed))
-        if current_round is not None:
-            wanted += f" in round {current_round}"
-        raise WrongStateError(
-            f"training {self.training_uuid} is {self.state} in round {self.round}, not {wanted}"
-        )
+        if self.state not in allowed:
+            raise WrongStateError(
+                f"training {self.training_uuid} is {self.state} in round {self.round},"
+                f" not {', '.join(sorted(allowed))}"
+            )
+        if current_round is not None and current_round < self.round:
+            raise WrongStateError(
+                f"round {current_round} of training {self.training_uuid} is over:"
+                f" round {self.round} has begun already"
+            )
+        if current_round is not None and current_round > self.round:
+            raise WrongStateError(
+                f"round {current_round} of training {self.training_uuid} has not begun:"
+                f" it is in round {self.round}"
+            )
 
 
 def _round_changes(place: _Place, announced: RoundArguments) -> dict[str, Any]:
@@ -964,7 +985,7 @@ def _options_map(options: TrainingOptions) -> dict[str, Any]:
     return chosen
 
 
-def _participant_item(training_uuid: str, participant: Participant) -> dict[str, Any]:
+def _participant_item(training_uuid: AnyUuid, participant: Participant) -> dict[str, Any]:
     plain = participant.model_dump(exclude_none=True, exclude={"uuid"})
     return {**participant_key(training_uuid, participant.uuid), **attributes(plain)}
 

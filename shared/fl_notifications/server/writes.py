@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from fl_notifications.aws.batches import BATCH_WRITE, Sleep, until_done
 from fl_notifications.aws.errors import condition_failed
-from fl_notifications.trainings.items import Item
+from fl_notifications.trainings.items import AnyUuid, Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -52,9 +52,9 @@ class Table:
         ).get("Item")
         return found
 
-    def items(self, training_uuid: str, prefix: str = "") -> Iterator[Item]:
+    def items(self, training_uuid: AnyUuid, prefix: str = "") -> Iterator[Item]:
         """Read the items of a training whose `entity` begins so, consistently, page by page."""
-        condition, values = "training_uuid = :training", {":training": {"S": training_uuid}}
+        condition, values = "training_uuid = :training", {":training": {"S": str(training_uuid)}}
         if prefix:
             condition += " AND begins_with(entity, :prefix)"
             values[":prefix"] = {"S": prefix}
@@ -227,7 +227,7 @@ class Table:
             answer = self._client.batch_write_item(RequestItems={self._name: requests})
             return list(answer.get("UnprocessedItems", {}).get(self._name, []))
 
-        for batch in itertools.batched(entries, BATCH_WRITE, strict=False):
+        for batch in itertools.batched(entries, BATCH_WRITE):
             # DynamoDB refuses a call that names an item twice.
             by_key = {key_of(entry)["entity"]["S"]: entry for entry in batch}
             requests = [request(entry) for entry in by_key.values()]

@@ -185,6 +185,28 @@ class Journal:
         )
 
     @_never_raising
+    def followed(self, training_uuid: str, event: str, done: str) -> None:
+        """A callback has done what follows from a change."""
+        self._logger.info(
+            "change followed",
+            extra={"training_uuid": training_uuid, "event": event, "reason": printable(done)},
+        )
+
+    @_never_raising
+    def callback_goes_on(self, message_id: str, done: str) -> None:
+        """A callback has more to do than one invocation has time for."""
+        self._logger.info(
+            "a callback goes on in the next invocation",
+            extra={"message_id": message_id, "reason": printable(done)},
+        )
+
+    @_never_raising
+    def callback_delayed(self, error: Exception, seconds: float, **ids: object) -> None:
+        """A callback failed, and will be tried again; its event is so old."""
+        self.trouble("a callback failed, and will be tried again", error, **ids)
+        self._tally.observe("CallbackAge", None, seconds, MetricUnit.Seconds)
+
+    @_never_raising
     def unreadable(self, error: UnreadableItemError) -> None:
         """An item of the table is not what the contract says."""
         self._logger.error(

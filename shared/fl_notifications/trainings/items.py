@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final, cast
+from uuid import UUID
 
 from boto3.dynamodb.types import Binary, TypeDeserializer
 
@@ -13,10 +14,16 @@ TRAINING_ENTITY = "TRAINING"
 
 PARTICIPANT_PREFIX = "PARTICIPANT#"
 
+REMOVED_PREFIX = "REMOVED#"
+"""Of the item that says why the failure policy has removed a participant."""
+
 
 REDRIVEN_AS: Final = "redrivenAs"
 """Key of a stream record that comes from a dead letter instead of the stream: the letter's id."""
 
+
+type AnyUuid = str | UUID
+"""A uuid as the public methods take it."""
 
 type Item = Mapping[str, Mapping[str, Any]]
 """An item as DynamoDB's API and its streams show it: a type descriptor around each value."""
@@ -93,14 +100,22 @@ def _whole_numbers(value: object) -> object:
     return value
 
 
-def training_key(training_uuid: str) -> dict[str, Any]:
+def training_key(training_uuid: AnyUuid) -> dict[str, Any]:
     """The key of a training's item."""
-    return {"training_uuid": {"S": training_uuid}, "entity": {"S": TRAINING_ENTITY}}
+    return {"training_uuid": {"S": str(training_uuid)}, "entity": {"S": TRAINING_ENTITY}}
 
 
-def participant_key(training_uuid: str, participant_uuid: str) -> dict[str, Any]:
+def participant_key(training_uuid: AnyUuid, participant_uuid: AnyUuid) -> dict[str, Any]:
     """The key of a participant's item."""
     return {
-        "training_uuid": {"S": training_uuid},
+        "training_uuid": {"S": str(training_uuid)},
         "entity": {"S": f"{PARTICIPANT_PREFIX}{participant_uuid}"},
+    }
+
+
+def removed_key(training_uuid: str, participant_uuid: str) -> dict[str, Any]:
+    """The key of the item that says why a participant was removed."""
+    return {
+        "training_uuid": {"S": training_uuid},
+        "entity": {"S": f"{REMOVED_PREFIX}{participant_uuid}"},
     }

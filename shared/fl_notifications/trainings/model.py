@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
+    AnyUuid,
     Item,
     UnreadableItemError,
     item_name,
@@ -47,14 +48,14 @@ Uuid = Annotated[str, Field(max_length=_MAX_SPELLING), BeforeValidator(_as_text)
 """A UUID as text, spelt as it came, since it may be part of a key; an object gets the usual one."""
 
 
-def canonical(uuid: str) -> str:
+def canonical(uuid: AnyUuid) -> str:
     """The one spelling that ids and message groups are made of: lower case, with hyphens."""
-    return str(UUID(uuid))
+    return str(UUID(str(uuid)))
 
 
-def same_uuid(one: str, other: str) -> bool:
+def same_uuid(one: AnyUuid, other: AnyUuid) -> bool:
     """Whether two spellings mean the same UUID."""
-    return UUID(one) == UUID(other)
+    return UUID(str(one)) == UUID(str(other))
 
 
 class TrainingState(StrEnum):
@@ -109,6 +110,12 @@ class Receiver(_Model):
 
     uuid: Uuid
     message_endpoint: str
+
+    if (
+        TYPE_CHECKING
+    ):  # what pydantic makes of the fields, but for the UUID object that it takes, too
+
+        def __init__(self, *, uuid: AnyUuid, message_endpoint: str) -> None: ...
 
 
 class Participant(Receiver):
@@ -170,6 +177,17 @@ class TrainingOptions(_Model):
     def requires(self, participant_uuid: str) -> bool:
         """Whether the training cannot go on without this participant."""
         return any(same_uuid(participant_uuid, uuid) for uuid in self.required_participants)
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Parse the options of a training's item, whatever else it says; none are the defaults.
+
+        Raises:
+            UnreadableItemError: if they cannot be read.
+        """
+        name = item_name(item)
+        options = listed(item, name, ("options",)).get("options", {})
+        return _validate(cls, options, name, {}, within="options")
 
 
 class Progress(_Model):
@@ -247,13 +265,19 @@ def later(moment: str | None, than: str | None) -> bool:
 
 
 def _validate[M: _Model](
-    model: type[M], values: Mapping[str, Any], name: str, renamed: Mapping[str, str]
+    model: type[M],
+    values: Mapping[str, Any],
+    name: str,
+    renamed: Mapping[str, str],
+    *,
+    within: str = "",
 ) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         field, why = first_error(error)
-        raise UnreadableItemError(name, renamed.get(field, field), why) from None
+        path = ".".join(part for part in (within, renamed.get(field, field)) if part)
+        raise UnreadableItemError(name, path, why) from None
 
 
 def _check_key(item: Item, name: str) -> None:

@@ -82,35 +82,21 @@ class TrainingTable:
                     on_unreadable(error, item)
             yield Page(participants, last)
 
-    def has_participants(self, training_uuid: str, at_least: int) -> bool:
-        """Whether a training has at least so many participants; reads no more than so many."""
-        found = 0
-        pages = self._participant_items(training_uuid, limit=at_least)
-        while found < at_least:
-            page = next(pages, None)
-            if page is None:
-                return False
-            found += len(page[0])
-        return True
-
     def _participant_items(
         self,
         training_uuid: str,
         *,
-        limit: int | None = None,
         resume_after: Callable[[], str | None] = lambda: None,
     ) -> Iterator[tuple[list[Item], str | None]]:
-        items, last = self._query(training_uuid, limit, None)
+        items, last = self._query(training_uuid, None)
         if last is not None and (after := resume_after()) is not None:
-            items, last = self._query(training_uuid, limit, after)
+            items, last = self._query(training_uuid, after)
         yield items, last
         while last is not None:
-            items, last = self._query(training_uuid, limit, last)
+            items, last = self._query(training_uuid, last)
             yield items, last
 
-    def _query(
-        self, training_uuid: str, limit: int | None, after: str | None
-    ) -> tuple[list[Item], str | None]:
+    def _query(self, training_uuid: str, after: str | None) -> tuple[list[Item], str | None]:
         start: dict[str, Any] = {}
         if after is not None:
             start = {
@@ -129,7 +115,7 @@ class TrainingTable:
             # What else the server keeps there may be large; and parsing takes most of the time.
             ProjectionExpression="entity, message_endpoint, joined_at, model_uuid",
             ConsistentRead=True,
-            Limit=min(limit or self._page_size, self._page_size),
+            Limit=self._page_size,
             **start,
         )
         items: list[Item] = [

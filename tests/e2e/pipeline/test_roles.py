@@ -206,7 +206,7 @@ NEEDED: Final[Mapping[str, set[Call]]] = {
     },
     "CallbackSuccess": {Calls.send_to_callbacks_dlq},
     "CallbackFailure": {
-        Calls.read_training,
+        Calls.read_trainings_in_a_batch,
         Calls.delete_participant,
         Calls.send_to_callbacks_dlq,
     },
@@ -244,7 +244,10 @@ NOT_NEEDED: Final[Mapping[str, set[Call]]] = {
         Calls.read_secret,
     },
     "CallbackFailure": {
+        Calls.read_training,
         Calls.write_training,
+        Calls.write_ledger,
+        Calls.take_delivery,
         Calls.scan_trainings,
         Calls.delete_from_ledger,
         Calls.enqueue_delivery,

@@ -73,7 +73,8 @@
     const name = data.types[N.type[n]] || "(type not named)";
     return N.round[n] < 0 ? name : `${name}, round ${N.round[n]}`;
   };
-  const receiverName = (r) => data.receivers[r] || "(receiver not named)";
+  const receiverUuid = (r) => data.receivers[r] || "(receiver not named)";
+  const receiverName = (r) => (data.names[r] ? `${data.names[r]}  ${receiverUuid(r)}` : receiverUuid(r));
 
   // What changed in the training: one column of the grid, one mark above the timeline.
   // A removal is a change of one participant: its column is the last.
@@ -86,7 +87,7 @@
       let c = at.get(key);
       if (c === undefined) {
         const own = data.types[N.type[n]] === "CLIENT_REMOVED";
-        c = changes.push({ name: shortName(n), at: begin[n], index: 0, own, type: N.type[n] }) - 1;
+        c = changes.push({ name: shortName(n), round: N.round[n], at: begin[n], index: 0, own, type: N.type[n] }) - 1;
         at.set(key, c);
       }
       changes[c].at = Math.min(changes[c].at, begin[n]);
@@ -198,15 +199,18 @@
     redraw();
   }
 
-  // Notifications that overlap in time lie below each other; more than four rows help nobody.
+  // Notifications that overlap when everything is shown lie below each other: marks, too, have a
+  // width. More than four rows help nobody.
+  const MARK = 6, TRIANGLE = 15;
   function makeLane(r, list) {
-    const ends = [], row = new Map();
+    const ends = [], row = new Map(), fitted = fitScale();
     let trouble = 0;
     const counts = new Map();
     for (const n of list) {
-      let i = ends.findIndex((e) => e <= begin[n]);
+      const x0 = warp.of(begin[n]) * fitted, x1 = warp.of(end[n]) * fitted;
+      let i = ends.findIndex((e) => e <= x0 - (x1 - x0 < WIDE ? MARK : 0));
       if (i < 0) i = ends.length < 4 ? ends.length : ends.indexOf(Math.min(...ends));
-      ends[i] = Math.max(end[n], begin[n] + 1);
+      ends[i] = x1 - x0 < WIDE ? x1 + MARK : Math.max(x1 + MARK, concludedX(n, fitted) + TRIANGLE);
       row.set(n, i);
       counts.set(N.outcome[n], (counts.get(N.outcome[n]) || 0) + 1);
       trouble += [0, 0.001, 10, 1000, 1001][badness[n]] + (attemptsOf[n] > 1 ? 0.01 : 0);
@@ -214,8 +218,19 @@
     return { r, list, row, rows: ends.length, counts: [...counts].sort((a, b) => a[0] - b[0]), trouble, first: begin[list[0]] };
   }
 
+  // Where the mark of the outcome is, if a callback is drawn behind it.
+  function concludedX(n, scaled) {
+    let at = -Infinity;
+    for (let s = stepFrom[n]; s < stepFrom[n + 1]; s++) {
+      if (S.kind[s] === CONCLUDED) at = warp.of(stepAt[s]) * scaled;
+      if (S.kind[s] === CALLED) return at;
+    }
+    return -Infinity;
+  }
+
   // ------------------------------------------------------------------------------------- drawing
 
+  const WIDE = 5;                       // px; what is shorter is drawn as its mark alone
   const ROW = 17, PAD = 8;
   let axis = 46;                        // the height of what is above the lanes
   const laneHeight = (lane) => (view === "grid" ? 34 : Math.max(36, lane.rows * ROW + 2 * PAD));
@@ -247,7 +262,7 @@
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     gutter = width < 620 ? 104 : 286;
     if (fitted) fit(); else clamp();
-    redraw();
+    filter();                           // which rows there are depends on the width
   }
 
   let queued = false;
@@ -422,7 +437,7 @@
     if (x1 < gutter - 30 || x0 > width + 10) return;
     const a = stepFrom[n], b = stepFrom[n + 1], outcome = outcomeOf[n];
     let markAt = x1, after = x1;
-    if (x1 - x0 >= 5) {
+    if (x1 - x0 >= WIDE) {
       let x = x0, tried = false;
       for (let s = a; s < b; s++) {
         const kind = S.kind[s], xs = xOf(stepAt[s]);
@@ -492,6 +507,11 @@
     const long = text.length * 6.4;
     if (room - (after - x1) > 14 + long && after > gutter - 20 && left + long < width) {
       c.textAlign = "left";
+      // Over lines and gaps it stays readable.
+      c.lineJoin = "round";
+      c.lineWidth = 3;
+      c.strokeStyle = colours.panel;
+      c.strokeText(text, left, y + 0.5);
       c.fillStyle = colours["ink-2"];
       c.fillText(text, left, y + 0.5);
     }
@@ -575,6 +595,33 @@
     }
   }
 
+  // The changes of the training, each with the longest name that fits before the next: those
+  // together for which there is no room by themselves.
+  function headings(c) {
+    const groups = ofTraining.map((change) => ({ x: xOf(change.at), changes: [change], name: "" }));
+    for (let i = 0; i < groups.length; ) {
+      const group = groups[i], next = groups[i + 1];
+      const room = (next ? next.x : width) - group.x - 7;
+      group.name = headingNames(group.changes).find((name) => c.measureText(name).width <= room) ?? "";
+      if (group.name || !next) i++;
+      else group.changes.push(...groups.splice(i + 1, 1)[0].changes);
+    }
+    return groups.filter((group) => group.name);
+  }
+  // What a heading may be, the longest first: "start, round 0", "round 3", "r3", "3".
+  function headingNames(those) {
+    const first = those[0], last = those[those.length - 1];
+    const numbered = those.filter((change) => change.round >= 0), numbers = numbered.map((change) => change.round);
+    const number = numbers.length < 2 || numbers[0] === numbers[numbers.length - 1]
+      ? String(numbers[0] ?? "") : `${numbers[0]}–${numbers[numbers.length - 1]}`;
+    const [word] = (numbered[numbered.length - 1] ?? last).name.split(" ");
+    const names = those.length < 3 ? [those.map((change) => change.name).join(", ")] : [];
+    if (those.length > 1) names.push(`${first.name} … ${last.name}`);
+    if (number) names.push(`${word} ${number}`, `${word[0]}${number}`, number);
+    else names.push(word, `${word.slice(0, 3)}.`);
+    return names;
+  }
+
   const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 108e5, 216e5, 432e5, 864e5, 1728e5, 6048e5, 12096e5, 26784e5, 80352e5, 316224e5];
   function drawAxis() {
     const c = context;
@@ -585,26 +632,18 @@
     c.textAlign = "left";
     // Above: what changed. Below: when, in UTC.
     c.font = fonts.bold;
-    let free = gutter;
-    for (let i = 0; i < ofTraining.length; ) {
-      const x = xOf(ofTraining[i].at);
-      // Changes at practically the same time share a label.
-      let name = ofTraining[i++].name;
-      while (i < ofTraining.length && xOf(ofTraining[i].at) - x < 8) {
-        const both = `${name}, ${ofTraining[i].name}`;
-        if (both.length < 24) name = both;
-        i++;
-      }
-      const w = c.measureText(name).width;
-      if (x > width || x + w < gutter || x < free) continue;
+    const headingsShown = [];
+    for (const { x, name } of headings(c)) {
+      headingsShown.push(name);
+      if (x > width || x + c.measureText(name).width < gutter) continue;
       c.fillStyle = colours.line;
       c.fillRect(Math.round(x), 4, 1, axis - 4);
       c.fillStyle = colours.ink;
       c.fillText(name, x + 4, 13);
-      free = x + w + 12;
     }
+    canvas.dataset.headings = headingsShown.join("|");
     c.font = fonts.small;
-    free = gutter;
+    let free = gutter;
     const step = STEPS.find((ms) => ms * scale >= 84) || STEPS[STEPS.length - 1];
     const days = day(data.t0 + t0) !== day(data.t0 + t1);
     let labelledDay = "";
@@ -1141,7 +1180,7 @@
   $("zoom-fit").onclick = () => { fit(); redraw(); };
   $("idle").checked = worthSkipping;
   $("idle-pick").hidden = !worthSkipping;
-  $("idle").onchange = (event) => { warp = event.target.checked ? skipped : plain; fit(); redraw(); };
+  $("idle").onchange = (event) => { warp = event.target.checked ? skipped : plain; fit(); filter(); };
   $("order").onchange = (event) => { order = event.target.value; scroll.scrollTop = 0; filter(); };
   let typing = 0;
   $("search").oninput = (event) => {

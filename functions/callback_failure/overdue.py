@@ -1,0 +1,197 @@
+"""`training_overdue_callback`: a round lasts longer than its deadline."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fl_notifications.aws.batches import BATCH_GET
+from fl_notifications.clock import Clock
+from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, notification_id
+from fl_notifications.outcomes.changes import ChangeEvent, TrainingOverdue
+from fl_notifications.outcomes.ledger import Ledger
+from fl_notifications.outcomes.outcome import OutcomeKind
+from fl_notifications.outcomes.runs import later_than
+from fl_notifications.trainings.items import Item
+from fl_notifications.trainings.model import OnDeadline, TrainingState, Uuid, canonical, later
+from functions.callback_failure.changes import (
+    READINGS,
+    Cause,
+    ChangedMeanwhileError,
+    Changes,
+)
+from functions.callback_failure.options import OptionsReader
+from functions.callback_failure.participants import ParticipantReader, uuid_of
+from functions.callback_failure.situation import CurrentTraining, SituationReader
+from functions.callback_failure.worker import NotFinishedError
+
+BUDGET_SECONDS: Final = 20.0
+"""How long one invocation removes participants; the next one goes on."""
+
+_KIND: Final = {state.value: kind for kind, state in ANNOUNCED_STATE.items()}
+
+_REMOVALS: Final = {
+    OnDeadline.REMOVE_UNACCEPTED: "not accepted by the deadline",
+    OnDeadline.REMOVE_UNREPORTED: "not reported by the deadline",
+}
+
+
+class EntryLagsError(Exception):
+    """The training's entry in the ledger does not know the round yet."""
+
+
+class _Told(BaseModel):
+    """The part of a training, as it was told, that says who was told."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    selected: frozenset[Uuid] | None = Field(default=None)
+
+    def includes(self, uuid: str) -> bool:
+        """Whether a participant, in the one spelling, was told the round."""
+        return self.selected is None or uuid in set(map(canonical, self.selected))
+
+
+@dataclass(frozen=True)
+class OverdueCallback:
+    """Does what `options.on_deadline` says, if the training is still in that round."""
+
+    situations: SituationReader
+    participants: ParticipantReader
+    ledger: Ledger
+    changes: Changes
+    options: OptionsReader
+    clock: Clock
+
+    def apply(self, event: ChangeEvent) -> str:
+        """End the training, or remove those for whom the round waits.
+
+        Args:
+            event: of a round whose deadline is over.
+
+        Returns:
+            What was done, in a few words.
+
+        Raises:
+            NotFinishedError: if there is more to do than one invocation has time for.
+            EntryLagsError: if it is not known yet who was told the round.
+            UnreadableItemError: if the training's state or round cannot be read.
+            ClientError: if a table cannot be read or written.
+        """
+        if not isinstance(event, TrainingOverdue):
+            return "nothing to do: no deadline is over"
+        for _ in range(READINGS):
+            now = self.situations.read(event.training_uuid, entry_id=_progress_id(event))
+            if (why := self._why_not(now.training, event)) is not None:
+                return f"nothing to do: {why}"
+            if now.training is None:
+                break  # told above
+            policy = self.options.of(now.training).on_deadline
+            if policy in _REMOVALS:
+                told = _told(now.run, event)
+                if told is None:
+                    return "nothing to do: the training is further on"
+                after = (now.entry or {}).get("worked_off", {}).get("S")
+                return self._remove(event, policy, told, after)
+            cause = Cause("the round was not over by its deadline", self.clock.now())
+            if self.changes.end_training(now.training, cause):
+                return "training set to ERROR"
+        raise ChangedMeanwhileError("the training had changed each time that it was to be written")
+
+    def _why_not(self, training: CurrentTraining | None, event: TrainingOverdue) -> str | None:
+        if training is None:
+            return "the training is gone"
+        progress = training.progress
+        if (progress.state, progress.round) != (event.state, event.round):
+            return f"the training is {progress.state}, round {progress.round}"
+        options = self.options.of(training)
+        # As they are now: who has just given a round more time must not be too late by a moment.
+        seconds = options.round_deadline_seconds
+        if seconds is None or event.began_at + timedelta(seconds=seconds) > self.clock.now():
+            return "its deadline was moved"
+        return "no more than the event" if options.on_deadline is OnDeadline.EVENT else None
+
+    def _remove(
+        self, event: TrainingOverdue, policy: OnDeadline, told: _Told, after: str | None
+    ) -> str:
+        until, removed = self.clock.monotonic() + BUDGET_SECONDS, 0
+        for page in self.participants.pages(event.training_uuid, after):
+            for some in itertools.batched(page, BATCH_GET):
+                if self.clock.monotonic() > until:
+                    if after is not None:
+                        self.changes.note_progress(_progress_id(event), after, self.clock.now())
+                    raise NotFinishedError(f"{removed} participants removed so far")
+                # The round may end while others are being removed.
+                training = self.situations.read(event.training_uuid).training
+                if (why := self._why_not(training, event)) is not None:
+                    return f"{removed} participants removed; then nothing to do: {why}"
+                removed += self._remove_some(some, event, policy, told)
+                after = some[-1]["entity"]["S"]
+        return f"{removed} participants removed"
+
+    def _remove_some(
+        self, items: Iterable[Item], event: TrainingOverdue, policy: OnDeadline, told: _Told
+    ) -> int:
+        """Remove those of some participants for whom the round waits; returns how many."""
+        reported = f"{event.state}#{event.round}"
+        waited_for: dict[str, Item] = {}
+        for item in items:
+            uuid, joined_at = uuid_of(item), item.get("joined_at", {}).get("S")
+            if uuid is None or not told.includes(uuid):
+                continue
+            if not later(joined_at, event.began_at.isoformat()):
+                waited_for[_notice(event, uuid, joined_at)] = item
+        if policy is OnDeadline.REMOVE_UNACCEPTED:
+            for notice, entry in self.ledger.entries(waited_for).items():
+                if entry.outcome is OutcomeKind.ACCEPTED:
+                    del waited_for[notice]
+        else:
+            waited_for = {
+                notice: item
+                for notice, item in waited_for.items()
+                if item.get("reported", {}).get("S") != reported
+            }
+        return sum(
+            self.changes.remove_participant(
+                item,
+                notification_id=notice,
+                reason=f"{_KIND[event.state].value} to a participant: {_REMOVALS[policy]}",
+                at=self.clock.now(),
+                unless_accepted=policy is OnDeadline.REMOVE_UNACCEPTED,
+                unless_reported=reported if policy is OnDeadline.REMOVE_UNREPORTED else None,
+            )
+            for notice, item in waited_for.items()
+        )
+
+
+def _told(run: Mapping[str, Any] | None, event: TrainingOverdue) -> _Told | None:
+    """Who was told the round; None if a later one has been told since.
+
+    Raises:
+        EntryLagsError: if the entry does not know the round yet.
+    """
+    announced = (run or {}).get("round_change", {}).get("S")
+    if run is None or announced is None or later_than(event.sequence, announced):
+        raise EntryLagsError("the training's entry does not know the round yet")
+    if later_than(announced, event.sequence):
+        return None
+    return _Told.model_validate_json(run["training"]["S"])
+
+
+def _notice(event: TrainingOverdue, uuid: str, joined_at: str | None) -> str:
+    """The id of the notification that has told a participant the round."""
+    return notification_id(
+        _KIND[TrainingState(event.state)],
+        uuid,
+        training_uuid=event.training_uuid,
+        run=event.run,
+        source=event.sequence,
+        joined_at=joined_at,
+    )
+
+
+def _progress_id(event: TrainingOverdue) -> str:
+    return f"overdue#{event.training_uuid}#{event.sequence}"

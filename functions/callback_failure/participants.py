@@ -1,0 +1,115 @@
+"""The participants of a training, read consistently and no further than a question needs."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from fl_notifications.aws.batches import BATCH_GET, Sleep, until_done
+from fl_notifications.trainings.items import PARTICIPANT_PREFIX, Item, participant_key
+from fl_notifications.trainings.model import canonical
+from functions.callback_failure.situation import NotReadError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PAGE_SIZE: Final = 1000
+
+_ATTRIBUTES: Final = "training_uuid, entity, joined_at, reported, message_endpoint"
+
+
+class ParticipantReader:
+    """Reads participants. One counts if its `message_endpoint` is a string: it can be told."""
+
+    def __init__(
+        self, client: "DynamoDBClient", table_name: str, *, sleep: Sleep = time.sleep
+    ) -> None:
+        """Use a table."""
+        self._client = client
+        self._table_name = table_name
+        self._sleep = sleep
+
+    def are_at_least(self, training_uuid: str, least: int) -> bool:
+        """Whether so many take part; reads no further than it must."""
+        found, after = 0, None
+        while found < least:
+            limit = min(least - found, PAGE_SIZE)
+            items, after = self._page(training_uuid, after, limit)
+            found += sum(map(_counts, items))
+            if after is None:
+                break
+        return found >= least
+
+    def missing(self, training_uuid: str, required: Iterable[str]) -> list[str]:
+        """Who of those that are required does not take part."""
+        wanted = {canonical(uuid): uuid for uuid in required}
+        keys = {
+            spelling: participant_key(training_uuid, spelling)
+            for uuid, spelt in wanted.items()
+            for spelling in (spelt, uuid, uuid.upper())
+        }
+        found = {uuid_of(item) for item in self._get(list(keys.values())) if _counts(item)}
+        if not wanted.keys() <= found:
+            # Only a participant in an uncommon spelling is worth reading all.
+            for items in self.pages(training_uuid):
+                found |= {uuid_of(item) for item in items if _counts(item)}
+        return sorted(spelt for uuid, spelt in wanted.items() if uuid not in found)
+
+    def pages(self, training_uuid: str, after: str | None = None) -> Iterator[list[Item]]:
+        """All participants, page by page, or those behind a sort key."""
+        start = None
+        if after is not None:
+            start = {"training_uuid": {"S": training_uuid}, "entity": {"S": after}}
+        while True:
+            items, start = self._page(training_uuid, start, PAGE_SIZE)
+            yield items
+            if start is None:
+                return
+
+    def _page(
+        self, training_uuid: str, after: dict[str, Any] | None, limit: int
+    ) -> tuple[list[Item], dict[str, Any] | None]:
+        start: dict[str, Any] = {} if after is None else {"ExclusiveStartKey": after}
+        answer = self._client.query(
+            TableName=self._table_name,
+            KeyConditionExpression="training_uuid = :training AND begins_with(entity, :prefix)",
+            ExpressionAttributeValues={
+                ":training": {"S": training_uuid},
+                ":prefix": {"S": PARTICIPANT_PREFIX},
+            },
+            ProjectionExpression=_ATTRIBUTES,
+            ConsistentRead=True,
+            Limit=limit,
+            **start,
+        )
+        return list(answer["Items"]), answer.get("LastEvaluatedKey")
+
+    def _get(self, keys: list[dict[str, Any]]) -> list[Item]:
+        found: list[Item] = []
+
+        def call(requests: dict[str, Any]) -> dict[str, Any]:
+            answer = self._client.batch_get_item(RequestItems=requests)
+            found.extend(answer["Responses"].get(self._table_name, []))
+            return dict(answer.get("UnprocessedKeys", {}))
+
+        for some in itertools.batched(keys, BATCH_GET):
+            request = {
+                "Keys": list(some),
+                "ConsistentRead": True,
+                "ProjectionExpression": _ATTRIBUTES,
+            }
+            if until_done({self._table_name: request}, call, sleep=self._sleep):
+                raise NotReadError("DynamoDB did not answer for all keys")
+        return found
+
+
+def _counts(item: Item) -> bool:
+    return "S" in item.get("message_endpoint", {})
+
+
+def uuid_of(item: Item) -> str | None:
+    """Whose item it is, in the one spelling; None if its key names nobody."""
+    try:
+        return canonical(item["entity"]["S"].removeprefix(PARTICIPANT_PREFIX))
+    except ValueError:
+        return None
