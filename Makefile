@@ -29,7 +29,7 @@ EXPORT = $(UV) export -q --locked --no-dev --extra functions --no-emit-project -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up down invoke bench test check format-check lint types validate requirements-check \
+.PHONY: help demo up down invoke bench docs test check format-check lint types validate requirements-check \
         unit integration fuzz simulate e2e format audit wheel release-notes lock tools clean
 
 help: ## Show this list
@@ -60,7 +60,7 @@ test: tools check ## Everything CI checks: format, lint, types, templates, requi
 	COVERAGE_CORE=sysmon $(BIN)/pytest -n $(WORKERS) --cov --cov-report=
 	@echo "The tests run $$($(BIN)/coverage report --format=total) % of the lines."
 
-check: format-check lint types validate requirements-check ## Everything but the tests
+check: docs format-check lint types validate requirements-check ## Everything but the tests
 
 format-check: $(VENV)
 	$(BIN)/ruff format --check .
@@ -94,6 +94,10 @@ simulate: $(VENV) ## Many more simulated runs under faults than `make test` trie
 
 e2e: tools ## Only the end-to-end tests (the deployed template, real HTTP)
 	$(BIN)/pytest tests/e2e
+
+docs: $(VENV) ## Build the documentation as a site into .local/site, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build >.local/docs.log 2>&1 || { cat .local/docs.log; exit 1; }
+	@echo "The documentation is in .local/site/index.html"
 
 ## Upkeep
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,12 @@ from fl_notifications.deliveries.signing import MasterSecrets
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.facts import FactsReader
 from fl_notifications.outcomes.ledger import Ledger
+from fl_notifications.outcomes.waiting import WaitingTable
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import RetryPolicy
 from functions.deliver_notification.attempts import Attempter, Poster
 from functions.deliver_notification.deliverer import Deliverer, Wait
+from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.receipts import Receipts
 from functions.deliver_notification.settings import Settings
 from functions.deliver_notification.settling import Settler
@@ -88,6 +91,12 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             clock,
             jitter or random.Random(),  # noqa: S311 - spreads retries; nothing secret
             traceparent,
+        ),
+        depositor=Depositor(
+            waiting=WaitingTable(clients.dynamodb, settings.waiting_table, sleep=sleep),
+            deadline=timedelta(seconds=settings.mailbox_deadline_seconds),
+            clock=clock,
+            journal=journal,
         ),
         settler=Settler(
             Ledger(clients.dynamodb, settings.ledger_table, sleep=sleep),

@@ -1,8 +1,9 @@
 """Delivers messages of the queue: groups side by side, in order within each group.
 
-A message ends in one of four ways here: concluded (its outcome is in the ledger and on the bus, so
-that it may leave the queue), waiting for its next attempt, held back behind such a one, or in
-trouble. The last three stay in the queue; when they come back is set by their visibility timeout.
+A message ends in one of five ways here: concluded (its outcome is in the ledger and on the bus, so
+that it may leave the queue), deposited in its receiver's mailbox (likewise), waiting for its next
+attempt, held back behind such a one, or in trouble. The last three stay in the queue; when they
+come back is set by their visibility timeout.
 
 An invocation whose POSTs hang receives more messages itself: the healthy receivers among them would
 otherwise wait for a place until their neighbours' timeout.
@@ -29,9 +30,11 @@ from fl_notifications.deliveries.signing import MasterSecrets
 from fl_notifications.outcomes.facts import Facts, FactsReader
 from fl_notifications.outcomes.ledger import LedgerEntry, UnreadableEntryError
 from fl_notifications.outcomes.outcome import OutcomeKind
+from fl_notifications.outcomes.waiting import MAILBOX_ENDPOINT
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import MAX_WAIT_SECONDS
 from functions.deliver_notification.attempts import Attempted, Attempter, NotAttempted
+from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.messages import Message, PoisonError, parse
 from functions.deliver_notification.receipts import Receipts
 from functions.deliver_notification.settling import MAX_STEPS, Settler, Step
@@ -88,6 +91,7 @@ class Deliverer:
     facts: FactsReader
     secrets: MasterSecrets
     attempter: Attempter
+    depositor: Depositor
     settler: Settler
     queue: DeliveryQueue
     new_receipts: Callable[[], Receipts]
@@ -167,6 +171,7 @@ class _Invocation:
         self._ends = deliverer.clock.monotonic() + remaining_seconds
         self._ready: list[_Group] = []
         self._under_way: dict[Future[Attempted | NotAttempted], _Post] = {}
+        self._for_mailboxes: list[_Group] = []
         self._steps: deque[tuple[Step, _Group]] = deque()
         self._unrecorded: deque[tuple[Step, _Group]] = deque()
         self._record_again_at, self._record_wait = 0.0, LEDGER_WAIT_SECONDS[0]
@@ -178,8 +183,7 @@ class _Invocation:
         """Deliver what was received; returns the ids of messages that stay in the queue."""
         self._admit(messages)
         while self._ready or self._under_way or self._steps or self._unrecorded:
-            for group in self._taken_ready():
-                self._advance(group)
+            self._advance_all()
             self._wait_for_answers()
             self._settle()
             self._receive_if_hanging()
@@ -217,9 +221,13 @@ class _Invocation:
                 self._receipts.wait_out_trouble(Message(received, None), str(error))
             return None
 
-    def _taken_ready(self) -> list[_Group]:
-        ready, self._ready = self._ready, []
-        return ready
+    def _advance_all(self) -> None:
+        """Do with each group that is ready what is to be done, until all wait for something."""
+        while self._ready:
+            ready, self._ready = self._ready, []
+            for group in ready:
+                self._advance(group)
+            self._deposit()
 
     def _advance(self, group: _Group) -> None:
         """Do with a group's first message what is to be done."""
@@ -272,19 +280,39 @@ class _Invocation:
             return False
         return sent_at <= concluded_at
 
+    def _deposit(self) -> None:
+        """Put the first message of each group that is for a mailbox into it."""
+        groups, self._for_mailboxes = self._for_mailboxes, []
+        deposits = [
+            (delivery, message.received.sequence_number)
+            for group in groups
+            if (delivery := (message := group.messages[0]).delivery) is not None
+        ]
+        undone = self._on.depositor.deposit(deposits) if deposits else set()
+        for group, (delivery, _) in zip(groups, deposits, strict=True):
+            if delivery.notification_id in undone:
+                self._give_up(group.messages, "the mailbox did not take it")
+                continue
+            self._receipts.conclude(group.messages.popleft())
+            if group.messages:
+                self._ready.append(group)
+
     # --- attempts ---------------------------------------------------------------------------------
 
     def _start(self, group: _Group, delivery: Delivery, before: LedgerEntry | None) -> None:
-        """Start an attempt, if there is time for one."""
+        """Start an attempt, or a deposit, if there is time for one."""
         if not self._has_time():
             if group.progressed:
                 self._hold_back(group.messages, "no time left")
             else:  # it may be so each time
                 self._give_up(group.messages, "no time left for an attempt")
             return
-        number = (before.attempts if before else 0) + 1
         load = group.load
         address = load.facts.address_of(delivery)
+        if address == MAILBOX_ENDPOINT:
+            self._for_mailboxes.append(group)
+            return
+        number = (before.attempts if before else 0) + 1
         claim = [None]
 
         def attempt() -> Attempted | NotAttempted:

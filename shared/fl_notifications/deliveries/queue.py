@@ -41,6 +41,7 @@ _ATTRIBUTES: "Final[list[MessageSystemAttributeNameType]]" = [
     "ApproximateReceiveCount",
     "MessageGroupId",
     "SentTimestamp",
+    "SequenceNumber",
 ]
 
 
@@ -68,6 +69,7 @@ class ReceivedMessage:
         receives: how often it was received, this time included.
         group: its message group; empty if the queue does not say.
         sent_at: when it was enqueued; None if the queue does not say.
+        sequence_number: later messages of the queue have higher ones.
     """
 
     message_id: str
@@ -75,6 +77,7 @@ class ReceivedMessage:
     receives: int
     group: str
     sent_at: datetime | None
+    sequence_number: str
     body: str
 
     @classmethod
@@ -100,6 +103,7 @@ class ReceivedMessage:
             receives=int(attributes.get("ApproximateReceiveCount", 1)),
             group=attributes.get("MessageGroupId", ""),
             sent_at=None if sent is None else datetime.fromtimestamp(int(sent) / 1000, UTC),
+            sequence_number=attributes.get("SequenceNumber", ""),
             body=body,
         )
 

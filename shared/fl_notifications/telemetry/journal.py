@@ -17,6 +17,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.changes import TrainingOverdue
 from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
 from fl_notifications.telemetry.logger import StepLogger
 from fl_notifications.telemetry.metrics import Tally
@@ -126,6 +127,41 @@ class Journal:
         )
 
     @_never_raising
+    def deposited(self, delivery: Delivery, at: datetime) -> None:
+        """A notification was put into its receiver's mailbox."""
+        queued = _milliseconds(at - delivery.created_at)
+        self._step("deposited", delivery, queued_ms=queued)
+        self._tally.count("Deposited", delivery.notification_type.value)
+
+    @_never_raising
+    def fetched(self, delivery: Delivery) -> None:
+        """A notification was given out of a mailbox; it is so on each poll until it has ended."""
+        self._step("fetched", delivery)
+        self._tally.count("Fetched", delivery.notification_type.value)
+
+    @_never_raising
+    def acknowledged(self, delivery: Delivery, said: OutcomeKind, *, applied: bool) -> None:
+        """A receiver has said what came of a notification; not applied: another outcome counts."""
+        reason = None if applied else "another outcome counts"
+        self._step("acknowledged", delivery, outcome=said.value, reason=reason)
+        self._tally.count("Acknowledged", delivery.notification_type.value)
+
+    @_never_raising
+    def overdue(self, event: TrainingOverdue) -> None:
+        """A training is in the same round for longer than its deadline."""
+        self._logger.step(
+            logging.WARNING,
+            "overdue",
+            {
+                "training_uuid": event.training_uuid,
+                "round": event.round,
+                "state": event.state,
+                "policy": event.policy.value,
+            },
+        )
+        self._tally.count("TrainingsOverdue", None)
+
+    @_never_raising
     def held_back(self, delivery: Delivery, reason: str) -> None:
         """A notification was given back to the queue without an attempt."""
         self._step("held back", delivery, reason=reason)
@@ -218,6 +254,19 @@ class Journal:
             },
         )
         self._tally.count("UnreadableItems", None)
+
+    @_never_raising
+    def wrong_option(self, error: UnreadableItemError) -> None:
+        """An option of a training is unknown or unreadable; the change is told all the same."""
+        self._logger.warning(
+            "wrong option",
+            extra={
+                "item": printable(error.item),
+                "field": printable(error.field),
+                "reason": printable(error.reason),
+            },
+        )
+        self._tally.count("WrongOptions", None)
 
     @_never_raising
     def unfinished(self, training_uuid: str, sequence_number: str, reason: str) -> None:
