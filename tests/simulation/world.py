@@ -21,6 +21,7 @@ from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success import bootstrap as callback_success
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
+from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings as DelivererSettings
 from tests.aws.dynamodb import DynamoDB, Table
 from tests.aws.eventbridge import EventBridge, Rule
@@ -85,7 +86,7 @@ class Lines:
     def _keep(self, level: str, message: str, extra: Mapping[str, Any] | None) -> None:
         self.lines.append((self._kernel.now, level, message, extra or {}))
 
-    def together(self) -> AbstractContextManager[None]:
+    def in_bulk(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def step(self, level: int, message: str, values: Mapping[str, Any]) -> None:
@@ -390,7 +391,7 @@ class World:
                 process,
                 lambda: self.deliver.running[process],
             ),
-            SimulatedExecutor(self.kernel, 10),
+            SimulatedExecutor(self.kernel, MAX_POSTS),
             clock=SimulatedClock(self.kernel),
             sleep=self.kernel.sleep,
             jitter=self.jitter,
