@@ -67,7 +67,7 @@ ALL: list[tuple[type[EnvironmentSettings], dict[str, str]]] = [
     (FailureSettings, FAILURE),
     (SuccessSettings, SUCCESS),
 ]
-IDS = ["build", "deliver", "failure", "success"]
+IDS = ["build", "deliver", "mailbox", "sweep", "failure", "success"]
 
 
 def complaint(model: type[EnvironmentSettings], environment: dict[str, str]) -> str:
