@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
+from pydantic import ValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -437,3 +438,9 @@ def test_the_trainings_state_does_not_matter_to_what_is_said() -> None:
     assert TrainingStartNotification.from_training(late, [ONE]).serialize() == (
         TrainingStartNotification.from_training(training(), [ONE]).serialize()
     )
+
+
+def test_a_time_without_a_zone_is_refused_at_the_door() -> None:
+    told = TrainingRoundStartNotification.from_training(training(), [ONE])
+    with pytest.raises(ValidationError, match="created_at\n.*timezone"):
+        list(told.deliveries(source="1", created_at=NOW.replace(tzinfo=None)))
