@@ -344,6 +344,7 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
         "SecretTroubles",
         "UnreadableItems",
         "WrongOptions",
+        "TypeUnknown",
         "WaitingAge",
         "CallbackAge",
         "DeliveryLatency",
