@@ -79,6 +79,8 @@ class Servers:
             "STREAM_DLQ_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/stream-dlq",
             "CALLBACKS_DLQ_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/callbacks-dlq",
             "OUTCOMES_BUS": "fl-notifications-outcomes",
+            "WAITING_TABLE": "waiting",
+            "MAILBOX_DEADLINE_SECONDS": "3600",
             "SIGNING_SECRET_ARN": "arn:aws:secretsmanager:eu-central-1:000000000000:secret:s-A1",
             "STACK_NAME": "fl-notifications",
             "MAX_ATTEMPTS": "6",

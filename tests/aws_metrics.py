@@ -30,6 +30,9 @@ AWS_METRICS: Final = {
             "Errors": "Count",
             "Throttles": "Count",
             "Duration": "Milliseconds",
+            "Invocations": "Count",
+            # Of functions with a URL (Developer Guide, "Monitoring Lambda function URLs").
+            "Url5xxCount": "Count",
             # Of functions that read a stream.
             "IteratorAge": "Milliseconds",
             # Of asynchronous invocations and of streams.

@@ -7,6 +7,7 @@ The local stack is described by `.local/stack.json`, which `make up` writes and 
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from fl_notifications_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
@@ -41,6 +43,8 @@ STACK_VARIABLE = "FL_NOTIFICATIONS_STACK"
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The checkout that this is installed from, if it is."""
+
+_FUNCTION_URL = re.compile(r"https://([a-z0-9]+)\.lambda-url\.[a-z0-9-]+\.on\.aws/?")
 
 LOCAL_KEY = "test"
 """Access key and secret of the emulator's root user."""
@@ -235,5 +239,24 @@ def _describe(name: str, region: str | None, endpoint_url: str | None) -> Stack:
         name=name,
         region=client.meta.region_name,
         endpoint_url=endpoint_url,
-        outputs={output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])},
+        outputs=read_outputs(found, endpoint_url),
     )
+
+
+def read_outputs(described: "StackTypeDef", endpoint_url: str | None) -> dict[str, str]:
+    """Return a described stack's outputs, by name.
+
+    The emulator's function URLs have names that only AWS resolves: here they are the emulator's
+    own, at which the same function answers.
+
+    Args:
+        described: As CloudFormation describes it.
+        endpoint_url: The emulator's address; None on AWS.
+    """
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
+    if endpoint_url is None:
+        return outputs
+    return {
+        name: _FUNCTION_URL.sub(rf"{endpoint_url}/_aws/lambda-url/\1/", value)
+        for name, value in outputs.items()
+    }

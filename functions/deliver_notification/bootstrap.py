@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from fl_notifications.aws.batches import Sleep
@@ -15,9 +16,11 @@ from fl_notifications.deliveries.signing import MasterSecrets
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.facts import FactsReader
 from fl_notifications.outcomes.ledger import Ledger
+from fl_notifications.outcomes.waiting import WaitingTable
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import RetryPolicy
 from functions.deliver_notification.deliverer import Deliverer, Poster, Wait
+from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,6 +85,12 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             clients.secretsmanager, settings.signing_secret_arn, clock, journal.trouble
         ),
         poster=poster,
+        depositor=Depositor(
+            waiting=WaitingTable(clients.dynamodb, settings.waiting_table, sleep=sleep),
+            deadline=timedelta(seconds=settings.mailbox_deadline_seconds),
+            clock=clock,
+            journal=journal,
+        ),
         policy=RetryPolicy(settings.max_attempts, settings.retry_backoff_seconds),
         request_timeout_seconds=settings.request_timeout_seconds,
         executor=executor,

@@ -1,8 +1,9 @@
 """Delivers a batch of the queue: groups side by side, in order within each group.
 
-A message ends in one of four ways here: concluded (its outcome is in the ledger and on the bus, so
-that it may leave the queue), waiting for its next attempt, held back behind such a one, or in
-trouble. The last three stay in the queue; when they come back is set by their visibility timeout.
+A message ends in one of five ways here: concluded (its outcome is in the ledger and on the bus, so
+that it may leave the queue), deposited in its receiver's mailbox (likewise), waiting for its next
+attempt, held back behind such a one, or in trouble. The last three stay in the queue; when they
+come back is set by their visibility timeout.
 """
 
 import math
@@ -25,9 +26,11 @@ from fl_notifications.outcomes.bus import OutcomeBus, Told
 from fl_notifications.outcomes.facts import Facts, FactsReader
 from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, UnreadableEntryError
 from fl_notifications.outcomes.outcome import OutcomeKind, outcome_of
+from fl_notifications.outcomes.waiting import MAILBOX_ENDPOINT
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.validation import first_error
 from functions.deliver_notification.answers import MAX_WAIT_SECONDS, RetryPolicy, judge
+from functions.deliver_notification.deposit import Depositor
 
 if TYPE_CHECKING:
     # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
@@ -84,6 +87,7 @@ class Deliverer:
     dead_letters: DeadLetterQueue
     secrets: MasterSecrets
     poster: Poster
+    depositor: Depositor
     policy: RetryPolicy
     request_timeout_seconds: float
     executor: Executor
@@ -117,6 +121,7 @@ class _Message:
     message_id: str
     receipt_handle: str
     receives: int
+    sequence_number: str
     body: str
     delivery: Delivery
 
@@ -175,7 +180,12 @@ class _Batch:
                 self._stay(record["messageId"], record["receiptHandle"], self._backoff(receives))
             return None
         return _Message(
-            record["messageId"], record["receiptHandle"], receives, record["body"], delivery
+            record["messageId"],
+            record["receiptHandle"],
+            receives,
+            record["attributes"]["SequenceNumber"],
+            record["body"],
+            delivery,
         )
 
     def _deliver(self, messages: Sequence[_Message]) -> None:
@@ -199,6 +209,7 @@ class _Batch:
         on_the_way: dict[Future[_Step], _Group] = {}
         while ready or on_the_way:
             steps: list[tuple[_Step, _Group]] = []
+            for_mailboxes: list[_Group] = []
             for group in ready:
                 self._set_unreadable_aside(group, facts)
                 if not group:
@@ -206,22 +217,42 @@ class _Batch:
                 message = group[0]
                 if (end := self._end_without_attempt(message, facts)) is not None:
                     steps.append((end, group))
-                elif self._time_for_an_attempt():
+                elif not self._time_for_an_attempt():
+                    self._hold_back(group, "no time left")
+                elif (address := facts.address_of(message.delivery)) == MAILBOX_ENDPOINT:
+                    for_mailboxes.append(group)
+                else:
                     before = self._entry(message.delivery, facts)
                     number = (before.attempts if before else 0) + 1
                     attempt = self._on.executor.submit(
                         self._attempt,
                         message,
                         number,
-                        facts.address_of(message.delivery),
+                        address,
                         master_secrets,
                     )
                     on_the_way[attempt] = group
-                else:
-                    self._hold_back(group, "no time left")
-            if not steps:
+            going_on = self._deposit(for_mailboxes)
+            if not steps and not going_on:
                 steps = self._collect(on_the_way)
-            ready = self._settle(steps)
+            ready = [*self._settle(steps), *going_on]
+
+    def _deposit(self, groups: Sequence[_Group]) -> list[_Group]:
+        """Put the first message of each group into its receiver's mailbox; who can go on then."""
+        if not groups:
+            return []
+        undone = self._on.depositor.deposit(
+            [(group[0].delivery, group[0].sequence_number) for group in groups]
+        )
+        going_on = []
+        for group in groups:
+            if group[0].delivery.notification_id in undone:
+                self._give_up(group, "the mailbox did not take it")
+                continue
+            group.popleft()
+            if group:
+                going_on.append(group)
+        return going_on
 
     def _set_unreadable_aside(self, group: _Group, facts: Facts) -> None:
         """Make dead letters of a group's first messages whose entries cannot be read."""

@@ -19,6 +19,7 @@ class Settings(FunctionSettings):
     """Settings of the function.
 
     Attributes:
+        mailbox_deadline_seconds: how long a notification of a round may wait in a mailbox.
         max_attempts: POSTs per notification.
         retry_backoff_seconds: the wait before attempt n+1 is n times this.
         request_timeout_seconds: bounds one attempt as a whole.
@@ -30,10 +31,12 @@ class Settings(FunctionSettings):
 
     trainings_table: str
     ledger_table: str
+    waiting_table: str
     deliveries_queue_url: str
     deliveries_dlq_url: str
     outcomes_bus: str
     signing_secret_arn: str
+    mailbox_deadline_seconds: Annotated[int, Field(ge=1, le=1209600)]
     max_attempts: Annotated[int, Field(ge=1, le=20)]
     retry_backoff_seconds: Annotated[float, Field(gt=0, le=900)]
     request_timeout_seconds: Annotated[float, Field(gt=0, le=20)]

@@ -51,7 +51,7 @@ class Stack:
         self._urls: dict[str, str] = {}  # of the inboxes
         self._inbox("Outcomes", {"source": ["fl.notifications"]})
         for function, properties in functions().items():
-            for trigger in properties["Events"].values():
+            for trigger in properties.get("Events", {}).values():
                 if trigger["Type"] == "EventBridgeRule":
                     self._inbox(function, trigger["Properties"]["Pattern"])
         for name, resource in template()["Resources"].items():
@@ -97,7 +97,7 @@ class Stack:
     def empty(self) -> None:
         """Leave no items, messages or changes behind; without a hundred calls of the API."""
         tables = dynamodb_backends[ACCOUNT][REGION].tables
-        for name in (self.trainings_table, self.ledger_table):
+        for name in (self.trainings_table, self.ledger_table, self.output("WaitingTable")):
             tables[name].items.clear()
             if (shard := tables[name].stream_shard) is not None:
                 shard.items.clear()

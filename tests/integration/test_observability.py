@@ -22,6 +22,7 @@ from tests.insights import Query
 from tests.integration.conftest import Start
 from tests.integration.faults import Faults, undo_all
 from tests.integration.handlers import Function
+from tests.integration.mailboxes import put_round, signed_request
 from tests.integration.stack import Stack
 from tests.log_lines import SECRETS, check_metrics, parse_lines, steps
 from tests.made import MODEL_UUID, TRAINING_UUID, participant_item, training_item, uuid_of
@@ -73,6 +74,7 @@ class Pipeline:
     build: Function
     deliver: Function
     callbacks: tuple[Function, ...]
+    waiting: tuple[Function, Function]
 
     def change(self, *items: dict[str, Any]) -> None:
         """Write items and build what follows."""
@@ -115,9 +117,25 @@ class Pipeline:
         for _ in range(2):
             self.stack.settle(batch, self.deliver(batch))
 
+    def use_a_mailbox(self) -> None:
+        """A round is told by way of a mailbox, acknowledged, and overdue then."""
+        training = {"training_uuid": uuid_of("a training with a mailbox")}
+        self.change(
+            participant_item("boxed", message_endpoint="mailbox:", **training),
+            training_item(**training),
+        )
+        self.work_off()
+        mailbox, sweep = self.waiting
+        mailbox(signed_request(self.stack, "boxed"))
+        fetched = [line["notification_id"] for line in steps(mailbox.lines, "fetched")]
+        accepted = [{"id": each, "outcome": "accepted"} for each in fetched]
+        mailbox(signed_request(self.stack, "boxed", accepted))
+        put_round(self.stack, **training)
+        sweep({})
+
     @property
     def functions(self) -> tuple[Function, ...]:
-        return (self.build, self.deliver, *self.callbacks)
+        return (self.build, self.deliver, *self.callbacks, *self.waiting)
 
     @property
     def text(self) -> str:
@@ -133,7 +151,8 @@ def pipeline(stack: Stack, start: Start) -> Pipeline:
     build = start("BuildNotifications")
     deliver = start("DeliverNotification", MAX_ATTEMPTS="2")
     deliver.app.deliverer = replace(deliver.app.deliverer, poster=Receivers())  # type: ignore[attr-defined]
-    return Pipeline(stack, build, deliver, (start("CallbackSuccess"), start("CallbackFailure")))
+    callbacks = (start("CallbackSuccess"), start("CallbackFailure"))
+    return Pipeline(stack, build, deliver, callbacks, (start("Mailbox"), start("Sweep")))
 
 
 def endpoint(name: str) -> str:
@@ -193,6 +212,7 @@ def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     pipeline.change(training_item(**other), training_item(**other | {"state": "ERROR"}))
     pipeline.work_off()
     pipeline.fail_a_callback()
+    pipeline.use_a_mailbox()
     metric_lines = parse_lines(capsys.readouterr().out)
     stack = pipeline.stack
     secret = stack.secrets.get_secret_value(SecretId=stack.output("SigningSecretArn"))
@@ -222,7 +242,7 @@ def test_each_step_of_a_notification_is_one_line(seen: Seen) -> None:
     counted = Counter(
         (line["notification_id"], line["step"], line.get("attempt"))
         for line in steps(seen.lines)
-        if line["step"] != "held back"
+        if line["step"] not in {"held back", "overdue"}
     )
     assert set(counted.values()) == {1}
     built = {line["notification_id"] for line in steps(seen.lines, "built")}
@@ -240,7 +260,8 @@ def test_the_life_of_a_notification_is_told_with_all_that_is_known(seen: Seen) -
     life = [
         line
         for line in steps(seen.lines)
-        if line["notification_id"] == concluded["notification_id"] and line["step"] != "held back"
+        if line.get("notification_id") == concluded["notification_id"]
+        and line["step"] != "held back"
     ]
     ids = {
         "training_uuid": TRAINING_UUID,
@@ -289,6 +310,10 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
     assert {each.name for each in seen.metrics if each.dimensions == stack} == {
         "Built",
         "Attempts",
+        "Deposited",
+        "Fetched",
+        "Acknowledged",
+        "TrainingsOverdue",
         "Accepted",
         "Rejected",
         "Failed",
@@ -311,8 +336,8 @@ def test_every_type_of_notification_is_counted_by_itself(seen: Seen) -> None:
 def test_the_number_of_metrics_does_not_depend_on_receivers_or_trainings(seen: Seen) -> None:
     names = {name for each in seen.metrics for name, _ in each.dimensions}
     assert names == {"stack", "notification_type"}
-    # 13 metrics, for seven types and for all together; 30 cents each a month at most.
-    assert len(seen.metrics) <= 13 * 8
+    # 17 metrics, for seven types and for all together; 30 cents each a month at most.
+    assert len(seen.metrics) <= 17 * 8
 
 
 # --- alarms and dashboard -------------------------------------------------------------------------

@@ -28,7 +28,9 @@ def triggers(event: dict[str, Any]) -> set[str]:
     """The functions that this event is for, by the triggers of the template."""
     found = set()
     for name, properties in functions().items():
-        for each in properties["Events"].values():
+        if "FunctionUrlConfig" in properties and "rawPath" in event:
+            found.add(name)
+        for each in properties.get("Events", {}).values():
             trigger = each["Properties"]
             if each["Type"] == "EventBridgeRule":
                 fits = matches(trigger["Pattern"], event)
@@ -41,6 +43,8 @@ def triggers(event: dict[str, Any]) -> set[str]:
                     for record in event.get("Records", [])
                     for pattern in patterns
                 )
+            elif each["Type"] == "Schedule":
+                fits = event.get("detail-type") == "Scheduled Event"
             else:
                 queue, _ = trigger["Queue"]["Fn::GetAtt"]
                 fits = any(

@@ -78,7 +78,7 @@ def read_stack() -> Stack:
         found: dict[str, Any]
         (found,) = [
             event["Properties"]
-            for event in properties(name)["Events"].values()
+            for event in properties(name).get("Events", {}).values()
             if event["Type"] == kind
         ]
         return found

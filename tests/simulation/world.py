@@ -48,6 +48,7 @@ from tests.simulation.stack import Stack, read_stack
 
 TRAININGS = "trainings"
 LEDGER = "ledger"
+WAITING = "waiting"
 BUS = "outcomes"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:simulated"
 WINDOW = 4
@@ -137,6 +138,9 @@ class World:
         self.dynamodb.transaction_seconds = TRANSACTION_SECONDS
         self.trainings = self.dynamodb.add(Table(kernel, TRAININGS, "training_uuid", "entity"))
         self.ledger = self.dynamodb.add(Table(kernel, LEDGER, "notification_id"))
+        self.dynamodb.add(
+            Table(kernel, WAITING, "owner", "what", indexes={"due": ("due_shard", "due_at")})
+        )
         self.sqs = Sqs()
         self.deliveries_dlq = self._queue("DeliveriesDlq.fifo")
         self.stream_dlq = self._queue("StreamDlq")
@@ -276,6 +280,8 @@ class World:
                 request_timeout_seconds=self.stack.request_timeout_seconds,
                 allowed_private_networks=(),
                 allow_plain_http=True,
+                waiting_table=WAITING,
+                mailbox_deadline_seconds=3600,
             ),
             deliver_notification.Clients(
                 dynamodb=self._client(process, self.deliver, "dynamodb", self.dynamodb),

@@ -23,6 +23,8 @@ DELIVER = COMMON | {
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
     "DELIVERIES_DLQ_URL": "https://sqs.example/deliveries-dlq.fifo",
     "OUTCOMES_BUS": "outcomes",
+    "WAITING_TABLE": "waiting",
+    "MAILBOX_DEADLINE_SECONDS": "3600",
     "SIGNING_SECRET_ARN": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:s",
     "MAX_ATTEMPTS": "6",
     "RETRY_BACKOFF_SECONDS": "5",

@@ -52,6 +52,8 @@ every_role = pytest.mark.parametrize("name", ROLES)
 WITHOUT_RESOURCES: Final = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 # Where a resource may end in "*": a stream's label is not known before it is made.
 ANY_STREAM_OF_THE_TABLE: Final = "${Trainings.Arn}/stream/*"
+# An index has no ARN of its own.
+INDEX: Final = "${Waiting.Arn}/index/due"
 
 
 def value(of: Any) -> Any:
@@ -65,7 +67,7 @@ def snake(name: str) -> str:
 
 def events(name: str, kind: str | None = None) -> dict[str, dict[str, Any]]:
     """The properties of a function's triggers."""
-    found = FUNCTIONS[name]["Events"]
+    found = FUNCTIONS[name].get("Events", {})
     return {
         trigger: each["Properties"]
         for trigger, each in found.items()
@@ -165,7 +167,8 @@ def test_every_resource_is_one_of_this_stack(name: str) -> None:
             continue
         for each in where:
             assert isinstance(each, dict), f"{actions} on {each}"
-            assert each == {"Fn::Sub": ANY_STREAM_OF_THE_TABLE} or "Fn::GetAtt" in each
+            known = [{"Fn::Sub": ANY_STREAM_OF_THE_TABLE}, {"Fn::Sub": INDEX}]
+            assert each in known or "Fn::GetAtt" in each
             assert set(references(each)) <= set(template()["Resources"])
 
 
@@ -203,7 +206,7 @@ def test_only_the_failure_callback_may_write_to_the_trainings_table() -> None:
     assert may_write == {"CallbackFailureRole"}
 
 
-def test_only_the_delivery_may_read_the_secret() -> None:
+def test_only_the_two_that_sign_may_read_the_secret() -> None:
     readers = {
         role
         for role in ROLES
@@ -211,7 +214,7 @@ def test_only_the_delivery_may_read_the_secret() -> None:
         for action in actions
         if action.startswith("secretsmanager:")
     }
-    assert readers == {"DeliverNotificationRole"}
+    assert readers == {"DeliverNotificationRole", "MailboxRole"}
 
 
 # --- functions ------------------------------------------------------------------------------------
@@ -249,7 +252,8 @@ def test_a_function_runs_on_python_3_13_on_either_architecture(name: str) -> Non
 def test_a_function_logs_json_into_the_one_log_group_and_is_traced(name: str) -> None:
     logging = FUNCTIONS[name]["LoggingConfig"]
     assert (logging["LogGroup"], logging["LogFormat"]) == ({"Ref": "LogGroup"}, "JSON")
-    assert FUNCTIONS[name]["Tracing"] == "Active"
+    # A sample of each poll of its own would cost more than the poll.
+    assert FUNCTIONS[name]["Tracing"] == ("PassThrough" if name == "Mailbox" else "Active")
 
 
 @every_function
@@ -312,9 +316,9 @@ def test_one_event_fits_into_the_failure_callbacks_timeout() -> None:
 
 @every_function
 def test_every_trigger_is_of_a_kind_that_these_tests_know(name: str) -> None:
-    kinds = {each["Type"] for each in FUNCTIONS[name]["Events"].values()}
-    assert kinds
-    assert kinds <= {"DynamoDB", "SQS", "EventBridgeRule"}
+    kinds = {each["Type"] for each in FUNCTIONS[name].get("Events", {}).values()}
+    assert kinds or "FunctionUrlConfig" in FUNCTIONS[name]
+    assert kinds <= {"DynamoDB", "SQS", "EventBridgeRule", "Schedule"}
 
 
 @every_function
@@ -379,6 +383,25 @@ def test_a_function_that_the_bus_invokes_is_retried_a_bounded_number_of_times(na
         assert destination["Type"] == "SQS"
         check_dead_letter_queue(destination["Destination"])
         assert allows(f"{name}Role", "sqs:SendMessage", value(destination["Destination"]))
+
+
+@every_function
+def test_what_is_run_by_a_schedule_is_not_retried_as_the_next_one_comes_soon(name: str) -> None:
+    for each in events(name, "Schedule").values():
+        assert each["Schedule"] == "rate(1 minute)"
+        assert each["RetryPolicy"]["MaximumRetryAttempts"] == 0
+        assert FUNCTIONS[name]["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+        alarm = ALARMS[f"{name}SilentAlarm"]
+        assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("Invocations", "breaching")
+        assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": name}}]
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+
+
+def test_only_the_mailbox_can_be_reached_from_outside_and_has_an_alarm_for_its_trouble() -> None:
+    assert [name for name in FUNCTIONS if "FunctionUrlConfig" in FUNCTIONS[name]] == ["Mailbox"]
+    # A browser has no business here: no CORS.
+    assert FUNCTIONS["Mailbox"]["FunctionUrlConfig"] == {"AuthType": "NONE"}
+    assert ALARMS["MailboxTroubleAlarm"]["MetricName"] == "Url5xxCount"
 
 
 @pytest.mark.parametrize("name", rules())
@@ -596,6 +619,26 @@ def test_the_ledger_forgets_by_itself() -> None:
     assert RETENTION.total_seconds() > waits
 
 
+def test_the_waiting_table_is_by_the_contract_and_can_be_restored() -> None:
+    table = TABLES["Waiting"]
+    assert table["KeySchema"] == [
+        {"AttributeName": "owner", "KeyType": "HASH"},
+        {"AttributeName": "what", "KeyType": "RANGE"},
+    ]
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index == {
+        "IndexName": "due",
+        "KeySchema": [
+            {"AttributeName": "due_shard", "KeyType": "HASH"},
+            {"AttributeName": "due_at", "KeyType": "RANGE"},
+        ],
+        "Projection": {"ProjectionType": "ALL"},
+    }
+    types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+    assert types == {"owner": "S", "what": "S", "due_shard": "S", "due_at": "N"}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
 def test_what_cannot_be_made_again_is_kept_when_the_stack_is_deleted() -> None:
     for name, resource in template()["Resources"].items():
         if resource["Type"] in {"AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"}:
@@ -625,6 +668,9 @@ def test_the_logical_ids_of_the_design_are_there_each_of_its_type() -> None:
         "DeliverNotification": "AWS::Serverless::Function",
         "CallbackSuccess": "AWS::Serverless::Function",
         "CallbackFailure": "AWS::Serverless::Function",
+        "Mailbox": "AWS::Serverless::Function",
+        "Sweep": "AWS::Serverless::Function",
+        "Waiting": "AWS::DynamoDB::Table",
         "Trainings": "AWS::DynamoDB::Table",
         "Ledger": "AWS::DynamoDB::Table",
         "Deliveries": "AWS::SQS::Queue",
@@ -647,6 +693,9 @@ def test_the_parameters_of_the_design_are_there_with_its_defaults() -> None:
         "RequestTimeoutSeconds": "10",
         "AllowedPrivateNetworks": "",
         "AllowPlainHttp": "false",
+        "MailboxDeadlineSeconds": "3600",
+        "MailboxPollMinSeconds": "2",
+        "MailboxPollMaxSeconds": "60",
         "LogRetentionDays": "30",
         "AlarmTopicArn": "",
     }
@@ -713,6 +762,8 @@ def test_the_outputs_of_the_design_are_there() -> None:
     expected = {
         "TrainingsTable": "<Trainings.Ref>",
         "LedgerTable": "<Ledger.Ref>",
+        "WaitingTable": "<Waiting.Ref>",
+        "MailboxUrl": "<MailboxUrl.FunctionUrl>",
         "DeliveriesQueueUrl": "<Deliveries.Ref>",
         "DeliveriesDlqUrl": "<DeliveriesDlq.Ref>",
         "StreamDlqUrl": "<StreamDlq.Ref>",
@@ -727,7 +778,7 @@ def test_the_outputs_of_the_design_are_there() -> None:
 
 def test_everything_that_is_referred_to_exists() -> None:
     for each in (template(), observability()):
-        known = {*each["Resources"], *each["Parameters"]}
+        known = {*each["Resources"], *each["Parameters"], "MailboxUrl"}  # that SAM makes
         parts = [each.get(part) for part in ("Globals", "Conditions", "Resources", "Outputs")]
         assert {name for name in references(parts) if not name.startswith("AWS::")} <= known
 

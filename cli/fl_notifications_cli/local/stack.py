@@ -29,6 +29,7 @@ from fl_notifications_cli.stack import (
     Stack,
     StackFile,
     find_stack,
+    read_outputs,
 )
 
 HOME = PROJECT / STACK_FILE.parent
@@ -206,9 +207,7 @@ class LocalStack:
             endpoint_url=running.endpoint_url,
             region=emulator.REGION,
             stack_name=STACK_NAME,
-            outputs={
-                output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])
-            },
+            outputs=read_outputs(found, running.endpoint_url),
         )
         path = self.directory / STACK_FILE.name
         new = path.with_suffix(".new")

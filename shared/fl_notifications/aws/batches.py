@@ -61,10 +61,29 @@ def put_items(
     Raises:
         botocore.exceptions.ClientError: if the table refuses the call as a whole.
     """
+    puts = [{"PutRequest": {"Item": item}} for item in items]
+    left = write_items(client, table_name, puts, sleep=sleep)
+    return [put["PutRequest"]["Item"] for put in left]
 
-    def call(puts: list[Any]) -> list[Any]:
-        answer = client.batch_write_item(RequestItems={table_name: puts})
+
+def write_items(
+    client: "DynamoDBClient",
+    table_name: str,
+    writes: Iterable[Mapping[str, Any]],
+    *,
+    sleep: Sleep = time.sleep,
+) -> list[Any]:
+    """Do at most 25 puts and deletions in a table, no two of them of one key.
+
+    Returns:
+        Those that were not done, after several tries.
+
+    Raises:
+        botocore.exceptions.ClientError: if the table refuses the call as a whole.
+    """
+
+    def call(pending: list[Any]) -> list[Any]:
+        answer = client.batch_write_item(RequestItems={table_name: pending})
         return list(answer.get("UnprocessedItems", {}).get(table_name, []))
 
-    left = until_done([{"PutRequest": {"Item": item}} for item in items], call, sleep=sleep)
-    return [put["PutRequest"]["Item"] for put in left]
+    return until_done(list(writes), call, sleep=sleep)

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from fl_notifications.aws.batches import BATCH_GET, Sleep, put_items, until_done
+from fl_notifications.aws.errors import condition_failed
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.outcomes.outcome import OutcomeKind
+from fl_notifications.trainings.model import canonical
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -127,6 +131,76 @@ class Ledger:
         self._sleep = sleep
         self._client = client
         self._table_name = table_name
+
+    def conclude(self, delivery: Delivery, entry: LedgerEntry) -> tuple[LedgerEntry, bool]:
+        """Write how a delivery ended, unless it has ended already.
+
+        Returns:
+            The entry that counts, and whether it is this one.
+
+        Raises:
+            UnreadableEntryError: if it has ended in a way that cannot be read.
+            ClientError: if the table refuses the call.
+        """
+        key = ledger_key(delivery.notification_id)
+        values = {k: v for k, v in entry.to_item(delivery).items() if k not in key}
+        gone = {"status_code", "reason"} - values.keys()  # of an attempt before
+        try:
+            # Whatever else is noted there stays.
+            self._client.update_item(
+                TableName=self._table_name,
+                Key=key,
+                UpdateExpression="SET "
+                + ", ".join(f"#{name} = :{name}" for name in values)
+                + (" REMOVE " + ", ".join(f"#{name}" for name in sorted(gone)) if gone else ""),
+                ConditionExpression="attribute_not_exists(#outcome)",
+                ExpressionAttributeNames={f"#{name}": name for name in (*values, *gone)},
+                ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+        else:
+            return entry, True
+        item = self._client.get_item(TableName=self._table_name, Key=key, ConsistentRead=True)
+        return LedgerEntry.from_item(item.get("Item", {})) or entry, False
+
+    def outcomes_of(self, receiver_uuid: str, ids: Sequence[str]) -> dict[str, OutcomeKind]:
+        """How notifications have ended, as far as they are a receiver's.
+
+        Args:
+            receiver_uuid: of the receiver, however it is spelt.
+            ids: at most 100 notification ids, from anybody.
+
+        Raises:
+            LedgerNotReadError: if the table did not answer for all, after several tries.
+            ClientError: if the table refuses the call.
+        """
+        items: list[Mapping[str, Any]] = []
+
+        def call(keys: list[Any]) -> list[Any]:
+            answer = self._client.batch_get_item(
+                RequestItems={
+                    self._table_name: {
+                        "Keys": keys,
+                        "ConsistentRead": True,
+                        "ProjectionExpression": "notification_id, receiver_uuid, #outcome",
+                        "ExpressionAttributeNames": {"#outcome": "outcome"},
+                    }
+                }
+            )
+            items.extend(answer["Responses"].get(self._table_name, []))
+            left = answer.get("UnprocessedKeys", {})
+            return list(left[self._table_name]["Keys"]) if self._table_name in left else []
+
+        if until_done([ledger_key(each) for each in ids], call, sleep=self._sleep):
+            raise LedgerNotReadError("the ledger did not answer for all keys")
+        return {
+            item["notification_id"]["S"]: OutcomeKind(outcome)
+            for item in items
+            if (outcome := item.get("outcome", {}).get("S")) in set(OutcomeKind)
+            and canonical(item["receiver_uuid"]["S"]) == canonical(receiver_uuid)
+        }
 
     def entries(self, notification_ids: Iterable[str]) -> dict[str, LedgerEntry]:
         """Read what is known of notifications, by id; of some nothing may be known.

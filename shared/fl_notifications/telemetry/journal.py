@@ -14,6 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.changes import TrainingOverdue
 from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
 from fl_notifications.telemetry.logger import StepLogger
 from fl_notifications.telemetry.metrics import Tally
@@ -92,6 +93,37 @@ class Journal:
             attempt=attempt,
             status_code=status_code,
         )
+
+    def deposited(self, delivery: Delivery, at: datetime) -> None:
+        """A notification was put into its receiver's mailbox."""
+        queued = _milliseconds(at - delivery.created_at)
+        self._step("deposited", delivery, queued_ms=queued)
+        self._tally.count("Deposited", delivery.notification_type.value)
+
+    def fetched(self, delivery: Delivery) -> None:
+        """A notification was given out of a mailbox; it is so on each poll until it has ended."""
+        self._step("fetched", delivery)
+        self._tally.count("Fetched", delivery.notification_type.value)
+
+    def acknowledged(self, delivery: Delivery, said: OutcomeKind, *, applied: bool) -> None:
+        """A receiver has said what came of a notification; not applied: another outcome counts."""
+        reason = None if applied else "another outcome counts"
+        self._step("acknowledged", delivery, outcome=said.value, reason=reason)
+        self._tally.count("Acknowledged", delivery.notification_type.value)
+
+    def overdue(self, event: TrainingOverdue) -> None:
+        """A training is in the same round for longer than its deadline."""
+        self._logger.step(
+            logging.WARNING,
+            "overdue",
+            {
+                "training_uuid": event.training_uuid,
+                "round": event.round,
+                "state": event.state,
+                "policy": event.policy.value,
+            },
+        )
+        self._tally.count("TrainingsOverdue", None)
 
     def held_back(self, delivery: Delivery, reason: str) -> None:
         """A notification was given back to the queue without an attempt."""

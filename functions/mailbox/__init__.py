@@ -1,0 +1,1 @@
+"""Gives out what waits in the mailboxes of participants that nobody can call."""

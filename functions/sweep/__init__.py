@@ -1,0 +1,1 @@
+"""Concludes what has waited for too long: notifications in mailboxes, and rounds."""

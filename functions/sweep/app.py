@@ -1,0 +1,39 @@
+"""Sweep: triggered by a schedule, once a minute."""
+
+import os
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from fl_notifications.aws.clients import CLIENT_CONFIG
+from fl_notifications.telemetry.journal import Journal
+from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.telemetry.tracing import Traces
+from functions.sweep.bootstrap import Clients, build
+from functions.sweep.settings import Settings
+
+SERVICE = "sweep"
+
+settings = Settings.from_environment(os.environ)
+logger = make_logger(SERVICE, settings.log_level)
+traces = Traces(os.environ)
+clients = Clients(
+    dynamodb=boto3.client("dynamodb", config=CLIENT_CONFIG),
+    sqs=boto3.client("sqs", config=CLIENT_CONFIG),
+    events=boto3.client("events", config=CLIENT_CONFIG),
+)
+sweeper = build(
+    settings,
+    clients,
+    Journal(logger, Tally(settings.stack_name), traces),
+    trace_header=traces.header,
+)
+
+
+@entry_point(logger)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Conclude what is due."""
+    del event
+    sweeper.sweep(lambda: context.get_remaining_time_in_millis() / 1000)

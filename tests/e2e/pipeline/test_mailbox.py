@@ -1,0 +1,374 @@
+"""Participants that nobody can call: their mailbox, from outside, with plain signed requests."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from fl_notifications_cli.local.stack import LocalStack
+from fl_notifications_cli.stack import Stack
+from tests.e2e.pipeline.kit import (
+    FINISHED,
+    START,
+    FlServer,
+    MasterSecret,
+    Outcomes,
+    TrainingItem,
+    eventually,
+    function_name,
+    receiver_secret,
+    some_uuid,
+    workers,
+)
+
+TIMEOUT: Final = 10.0
+"""Of a request: the emulator lets some hang whose worker was killed."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A receiver's mailbox, as somebody who has only its secret sees it."""
+
+    url: str
+    secret: str
+    uuid: str
+    message_endpoint: str = "mailbox:"
+    name: str = "behind a firewall"
+
+    def post(self, body: str, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        now, request_id = datetime.now(UTC), f"req_{uuid.uuid4().hex}"
+        signed = {
+            "content-type": "application/json",
+            "webhook-id": request_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(self.secret).sign(request_id, now, body),
+        }
+        given = signed if headers is None else dict(headers)
+        return httpx.post(self.url, content=body, headers=given, timeout=TIMEOUT, trust_env=False)
+
+    def poll(self, acknowledge: Iterable[Mapping[str, str]] = ()) -> dict[str, Any]:
+        said = {"receiver": self.uuid, "max": 25, "acknowledge": list(acknowledge)}
+        answer = self.post(json.dumps(said))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def poll_until(self, number: int) -> list[dict[str, Any]]:
+        """Poll until so many wait; their bodies, each with its id."""
+        found = eventually(
+            lambda: self.poll()["notifications"],
+            lambda waiting: len(waiting) >= number,
+            f"{number} notifications in a mailbox",
+        )
+        return [json.loads(each["body"]) | each["headers"] for each in found]
+
+    def accept(self, notifications: Iterable[Mapping[str, Any]]) -> list[Any]:
+        said = [{"id": each["webhook-id"], "outcome": "accepted"} for each in notifications]
+        told: list[Any] = self.poll(said)["acknowledged"]
+        return told
+
+
+@pytest.fixture
+def box(stack: Stack, master_secret: MasterSecret) -> Box:
+    return new_box(stack, master_secret)
+
+
+def new_box(stack: Stack, master_secret: MasterSecret) -> Box:
+    receiver = some_uuid()
+    secret = receiver_secret(master_secret.current(), receiver)
+    return Box(stack.output("MailboxUrl"), secret, receiver)
+
+
+def join(training: TrainingItem, *boxes: Box) -> None:
+    for each in boxes:
+        training.put(f"PARTICIPANT#{each.uuid}", message_endpoint=each.message_endpoint)
+
+
+def begin(fl_server: FlServer, *boxes: Box, **options: Any) -> TrainingItem:
+    training = fl_server.training(state=None)
+    join(training, *boxes)
+    fl_server.let_it_be_read()
+    training.write("ONGOING", 0, options=options)
+    return training
+
+
+def kinds(outcomes: Outcomes, training: TrainingItem, box: Box) -> Counter[tuple[str, str]]:
+    return Counter(
+        (event["detail-type"], event["detail"]["notification_id"])
+        for event in outcomes.events(training, box.uuid)
+    )
+
+
+def sweep(stack: Stack) -> None:
+    """Run the function that a rule runs once a minute: too long for a test."""
+    answer = stack.client("lambda").invoke(FunctionName=function_name(stack, "Sweep"))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+
+
+def make_due(stack: Stack, owner: str) -> None:
+    client, table = stack.client("dynamodb"), stack.output("WaitingTable")
+    found = client.query(
+        TableName=table,
+        KeyConditionExpression="#owner = :owner",
+        ExpressionAttributeNames={"#owner": "owner"},
+        ExpressionAttributeValues={":owner": {"S": owner}},
+        ConsistentRead=True,
+    )["Items"]
+    for item in found:
+        if "due_at" in item:
+            client.put_item(TableName=table, Item={**item, "due_at": {"N": "1000"}})
+
+
+def test_a_participant_with_a_mailbox_is_told_in_order_and_acknowledges(
+    fl_server: FlServer, box: Box, outcomes: Outcomes
+) -> None:
+    training = begin(fl_server, box)
+    found = box.poll_until(2)
+    assert [each["notification_type"] for each in found] == [START, "UPDATE_ROUND_START"]
+    assert {each["training_uuid"] for each in found} == {training.uuid}
+    told = box.accept(found)
+    assert [(each["outcome"], each["applied"]) for each in told] == [("accepted", True)] * 2
+    training.write("COMPLETED")
+    (finished,) = box.poll_until(1)
+    assert finished["notification_type"] == FINISHED
+    box.accept([finished])
+    expected = {("Notification Accepted", each["webhook-id"]) for each in (*found, finished)}
+    eventually(lambda: set(kinds(outcomes, training, box)), lambda s: s == expected, "outcomes")
+    assert box.poll()["notifications"] == []
+
+
+def test_an_address_that_only_looks_like_a_mailbox_has_failed_at_once(
+    fl_server: FlServer, box: Box, outcomes: Outcomes
+) -> None:
+    training = fl_server.training(state=None)
+    training.put(f"PARTICIPANT#{box.uuid}", message_endpoint="mailbox:me")
+    fl_server.let_it_be_read()
+    training.write("ONGOING")
+    eventually(
+        lambda: {kind for kind, _ in kinds(outcomes, training, box)},
+        lambda found: found == {"Notification Failed"},
+        "a failed notification",
+    )
+
+
+def test_what_nobody_acknowledges_removes_its_participant(
+    stack: Stack, fl_server: FlServer, box: Box, master_secret: MasterSecret
+) -> None:
+    silent = new_box(stack, master_secret)
+    training = begin(fl_server, box, silent, failure_policy="quorum")
+    box.accept(box.poll_until(2))
+    silent.poll_until(2)
+    make_due(stack, f"MAILBOX#{silent.uuid}")
+    sweep(stack)
+    eventually(lambda: training.participants, lambda p: p == {box.uuid}, "one participant")
+    (removed,) = [
+        each for each in silent.poll_until(1) if each["notification_type"] == "CLIENT_REMOVED"
+    ]
+    silent.accept([removed])
+
+
+def test_a_rejection_removes_its_participant(
+    stack: Stack, fl_server: FlServer, box: Box, master_secret: MasterSecret
+) -> None:
+    rejecting = new_box(stack, master_secret)
+    training = begin(fl_server, box, rejecting)
+    (start, first) = rejecting.poll_until(2)
+    rejecting.accept([start])
+    told = rejecting.poll([{"id": first["webhook-id"], "outcome": "rejected", "reason": "no-gpu"}])
+    assert told["acknowledged"] == [
+        {"id": first["webhook-id"], "outcome": "rejected", "applied": True}
+    ]
+    eventually(lambda: training.participants, lambda p: p == {box.uuid}, "one participant")
+
+
+def test_what_is_not_signed_by_the_receiver_changes_nothing(
+    fl_server: FlServer, box: Box, stack: Stack, master_secret: MasterSecret
+) -> None:
+    begin(fl_server, box)
+    found = box.poll_until(2)
+    thief = Box(box.url, new_box(stack, master_secret).secret, box.uuid)
+    body = json.dumps(
+        {
+            "receiver": box.uuid,
+            "acknowledge": [{"id": found[0]["webhook-id"], "outcome": "rejected"}],
+        }
+    )
+    refused = thief.post(body)
+    assert refused.status_code == 401
+    assert abs(refused.json()["server_time"] - time.time()) < 60
+    assert box.post(body, headers={}).status_code == 401
+    assert box.post("x" * 70_000).status_code == 413
+    assert box.post("{}").status_code == 400
+    assert httpx.get(box.url, timeout=TIMEOUT, trust_env=False).status_code == 405
+    assert len(box.poll_until(2)) == 2
+
+
+def test_the_mailbox_is_killed_while_many_acknowledge_and_nothing_is_lost_or_contradicted(
+    local_stack: LocalStack,
+    stack: Stack,
+    fl_server: FlServer,
+    master_secret: MasterSecret,
+    outcomes: Outcomes,
+) -> None:
+    boxes = [new_box(stack, master_secret) for _ in range(12)]
+    training = begin(fl_server, *boxes)
+    for each in boxes:
+        each.poll_until(2)
+    over = threading.Event()
+
+    def work(box: Box) -> None:
+        """A client that dies and comes back: it knows nothing of what it did."""
+        while True:
+            try:
+                waiting = box.poll()["notifications"]
+                if not waiting:
+                    return
+                box.accept([each["headers"] for each in waiting])
+            except (httpx.HTTPError, AssertionError):
+                time.sleep(0.2)
+
+    def kill() -> int:
+        kills = 0
+        while not over.wait(0.7) and kills < 8:
+            for pid in workers(local_stack, "Mailbox"):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+        return kills
+
+    with ThreadPoolExecutor(len(boxes) + 1) as threads:
+        killing = threads.submit(kill)
+        list(threads.map(work, boxes))
+        over.set()
+        assert killing.result() > 0
+    for each in boxes:
+        found = eventually(
+            lambda box=each: kinds(outcomes, training, box),  # type: ignore[misc] # mypy's
+            lambda events: len(events) >= 2,
+            "two outcomes",
+        )
+        assert {kind for kind, _ in found} == {"Notification Accepted"}
+        assert len({notification for _, notification in found}) == 2
+        assert each.poll()["notifications"] == []
+
+
+# --- the unchanged stock client behind the bridge -------------------------------------------------
+
+
+class StockClient:
+    """What the stock client's server does with a POST, as DESIGN.md and the README describe it.
+
+    A stand-in, as the client itself cannot be fetched here: it takes the message as JSON, answers
+    200 to what needs no work and 202 to a round, and knows nothing of signatures or mailboxes.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.answers: list[int] = []
+        client = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert set(said) == {"notification_type", "body", "training_uuid"}
+                needs_work = said["notification_type"] in {"UPDATE_ROUND_START", "MODEL_TEST_ROUND"}
+                status = 202 if needs_work else 200
+                client.got.append(said)
+                client.answers.append(status)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/messages"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def stock_client() -> Iterator[StockClient]:
+    client = StockClient()
+    yield client
+    client.server.shutdown()
+    client.server.server_close()
+
+
+def bridge(token: str, url: str, log: Path) -> subprocess.Popen[bytes]:
+    command = Path(sys.executable).parent / "fl-notifications"
+    environment = {"PATH": os.environ["PATH"], "FL_MAILBOX_TOKEN": token}
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [command, "receive", "--forward-to", url], env=environment, stdout=out, stderr=out
+        )
+
+
+def test_the_stock_client_takes_part_in_a_whole_training_without_an_open_port(
+    stack: Stack,
+    fl_server: FlServer,
+    box: Box,
+    stock_client: StockClient,
+    tmp_path: Path,
+) -> None:
+    command = Path(sys.executable).parent / "fl-notifications"
+    stack_file = tmp_path / ".local"
+    stack_file.mkdir()
+    (stack_file / "stack.json").write_text(
+        json.dumps(
+            {
+                "endpoint_url": stack.endpoint_url,
+                "region": stack.region,
+                "stack_name": stack.name,
+                "outputs": dict(stack.outputs),
+            }
+        )
+    )
+    token = subprocess.run(
+        [command, "invite", box.uuid], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    log = tmp_path / "bridge.log"
+    process = bridge(token, stock_client.url, log)
+    try:
+        training = begin(fl_server, box)
+        eventually(lambda: len(stock_client.got), lambda n: n == 2, "start and round")
+        # It survives a restart.
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        training.write("MODEL_TEST")
+        process = bridge(token, stock_client.url, log)
+        eventually(lambda: len(stock_client.got), lambda n: n == 3, "the test")
+        training.write("COMPLETED")
+        eventually(lambda: len(stock_client.got), lambda n: n == 4, "the end")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert [each["notification_type"] for each in stock_client.got] == [
+        START,
+        "UPDATE_ROUND_START",
+        "MODEL_TEST_ROUND",
+        FINISHED,
+    ]
+    assert stock_client.answers == [200, 202, 202, 200]
+    assert box.poll()["notifications"] == []
+    said = log.read_text()
+    assert said.count("accepted") == 4
+    assert box.secret not in said
+    assert "global_model_uuid" not in said
