@@ -27,7 +27,7 @@ def tls_context(arn: str) -> ssl.SSLContext | None:
 
 def _certificates(arn: str) -> str:
     if arn.split(":")[2] == "ssm":
-        parameters = boto3.client("ssm", config=CLIENT_CONFIG)
-        return parameters.get_parameter(Name=arn, WithDecryption=True)["Parameter"]["Value"]
+        ssm = boto3.client("ssm", config=CLIENT_CONFIG)
+        return str(ssm.get_parameter(Name=arn, WithDecryption=True)["Parameter"]["Value"])
     secrets = boto3.client("secretsmanager", config=CLIENT_CONFIG)
     return secrets.get_secret_value(SecretId=arn)["SecretString"]

@@ -12,7 +12,9 @@ def _networks(value: object) -> object:
     if not isinstance(value, str):
         return value
     # Not strict: 10.1.2.3/8 can only mean 10.0.0.0/8, and must not stop every delivery.
-    return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+    return tuple(
+        ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()
+    )
 
 
 class Settings(FunctionSettings):
