@@ -121,8 +121,9 @@ def main(participants: int, cpu_seconds: float) -> dict[str, float]:
             ledger_table="ledger",
             deliveries_queue_url="deliveries.fifo",
             stream_dlq_url="stream-dlq",
+            outcomes_bus="outcomes",
         ),
-        Clients(dynamodb=client, sqs=client),
+        Clients(dynamodb=client, sqs=client, events=client),
         Journal(make_logger("million"), Tally("benchmark")),
     )
     change = training_changed(participants, old=("ONGOING", 2), new=("ONGOING", 3))

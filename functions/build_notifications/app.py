@@ -25,6 +25,7 @@ executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="enqueue")
 clients = Clients(
     dynamodb=boto3.client("dynamodb", config=CLIENT_CONFIG),
     sqs=boto3.client("sqs", config=CLIENT_CONFIG),
+    events=boto3.client("events", config=CLIENT_CONFIG),
 )
 batches = build(
     settings,

@@ -1,27 +1,21 @@
-"""Takes a batch of stream records through the builder and reports which of them failed."""
+"""Takes a batch of stream records through the builder, in order, and reports what failed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
+from fl_notifications.outcomes.runs import Runs
 from fl_notifications.telemetry.journal import Journal
 from functions.build_notifications.builder import Builder, OutOfTimeError
+from functions.build_notifications.dead_letters import DeadLetters
+from functions.build_notifications.entries import Entries
+from functions.build_notifications.patience import Patience
 from functions.build_notifications.records import Change
 
 RESERVE_SECONDS: Final = 10.0
 """A record is not begun with less time than this; Lambda brings it again."""
-
-
-class HeldBackError(Exception):
-    """A record is left for later, because an earlier one of its training was."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +23,9 @@ class Batches:
     """Processes batches of the stream."""
 
     builder: Builder
+    runs: Runs
+    dead_letters: DeadLetters
+    patience: Patience
     journal: Journal
 
     def process(
@@ -46,36 +43,77 @@ class Batches:
         Returns:
             The records that failed.
         """
-        behind: set[str] = set()
-
-        def handle(record: DynamoDBRecord) -> None:
-            change = Change.from_record(record.raw_event)
-            if change.training_uuid in behind:
-                raise HeldBackError(change.training_uuid)
-            if remaining_seconds() < RESERVE_SECONDS:
-                raise OutOfTimeError(change.training_uuid)
-            try:
-                self.builder.build(change, remaining_seconds)
-            except OutOfTimeError as error:
-                behind.add(change.training_uuid)
-                self.journal.unfinished(change.training_uuid, change.sequence_number, f"{error}")
-                raise
-            except Exception as error:
-                behind.add(change.training_uuid)
-                self.journal.trouble(
-                    "a record could not be processed; it will come again",
-                    error,
-                    training_uuid=change.training_uuid,
-                    sequence_number=change.sequence_number,
-                )
-                raise
-
-        processor = BatchProcessor(
-            event_type=EventType.DynamoDBStreams, raise_on_entire_batch_failure=False
-        )
         try:
-            return process_partial_response(
-                event=dict(event), record_handler=handle, processor=processor
-            )
+            failed = self._process(event["Records"], remaining_seconds)
+            return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
         finally:
             self.journal.flush()
+
+    def _process(
+        self, records: list[dict[str, Any]], remaining_seconds: Callable[[], float]
+    ) -> list[str]:
+        entries = Entries(self.runs)
+        served: set[str] = set()
+        behind: set[str] = set()
+        left: list[str] = []
+        failures: dict[str, tuple[dict[str, Any], Exception]] = {}
+        for record in records:
+            number, training_uuid = _names(record)
+            if training_uuid in behind or remaining_seconds() < RESERVE_SECONDS:
+                behind.add(training_uuid)
+                left.append(number)
+                continue
+            try:
+                change = Change.from_record(record)
+                self.builder.build(change, entries, remaining_seconds)
+            except OutOfTimeError as error:
+                self.journal.unfinished(training_uuid, number, f"{error}")
+                behind.add(training_uuid)
+                left.append(number)
+            except Exception as error:  # noqa: BLE001 - one training must not stop the others
+                self._note(training_uuid, number, error)
+                behind.add(training_uuid)
+                failures[number] = record, error
+                left.append(number)
+            else:
+                self.patience.forget(number)
+                if change.of_training or change.of_participant:
+                    served.add(training_uuid)
+        given_up = self._give_up(failures, served)
+        return [each for each in left if each not in given_up]
+
+    def _give_up(
+        self, failures: Mapping[str, tuple[dict[str, Any], Exception]], served: set[str]
+    ) -> set[str]:
+        """Set aside what has failed for too long, while other trainings were served."""
+        given_up = set()
+        for number, (record, error) in failures.items():
+            _, training_uuid = _names(record)
+            if not self.patience.is_over(number) or not served - {training_uuid}:
+                continue
+            try:
+                self.dead_letters.given_up(record, f"failed for five minutes: {_kind(error)}")
+            except Exception as unable:  # noqa: BLE001 - it stays where it is
+                self._note(training_uuid, number, unable)
+            else:
+                given_up.add(number)
+                self.patience.forget(number)
+        return given_up
+
+    def _note(self, training_uuid: str, number: str, error: Exception) -> None:
+        self.journal.trouble(
+            "a record could not be processed; it will come again",
+            error,
+            training_uuid=training_uuid,
+            sequence_number=number,
+        )
+
+
+def _names(record: Mapping[str, Any]) -> tuple[str, str]:
+    """The sequence number of a record, and the training that it belongs to."""
+    stream = record["dynamodb"]
+    return stream["SequenceNumber"], stream.get("Keys", {}).get("training_uuid", {}).get("S", "")
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 from fl_notifications.aws.batches import Sleep
 from fl_notifications.clock import Clock, SystemClock
 from fl_notifications.deliveries.queue import WINDOW, DeadLetterQueue, DeliveryQueue
+from fl_notifications.notifications.announcer import Announcer
+from fl_notifications.outcomes.bus import OutcomeBus
+from fl_notifications.outcomes.runs import Runs
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.table import PAGE_SIZE, TrainingTable
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
 from functions.build_notifications.checkpoints import Checkpoints
+from functions.build_notifications.dead_letters import DeadLetters
+from functions.build_notifications.patience import Patience
 from functions.build_notifications.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
 
 
@@ -27,6 +33,7 @@ class Clients:
 
     dynamodb: "DynamoDBClient"
     sqs: "SQSClient"
+    events: "EventBridgeClient"
 
 
 def build(  # noqa: PLR0913 - each is something that differs between Lambda, tests and benchmarks
@@ -55,23 +62,30 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
         sleep: waits between two tries of a call, in seconds.
     """
     clock = clock or SystemClock()
+    dead_letters = DeadLetters(DeadLetterQueue(clients.sqs, settings.stream_dlq_url), journal)
+    queue = DeliveryQueue(
+        clients.sqs,
+        settings.deliveries_queue_url,
+        executor=executor,
+        window=window,
+        trace_header=trace_header,
+        sleep=sleep,
+    )
     return Batches(
         builder=Builder(
             trainings=TrainingTable(
-                clients.dynamodb, settings.trainings_table, page_size=page_size
+                clients.dynamodb, settings.trainings_table, page_size=page_size, sleep=sleep
             ),
             checkpoints=Checkpoints(clients.dynamodb, settings.ledger_table, clock),
-            queue=DeliveryQueue(
-                clients.sqs,
-                settings.deliveries_queue_url,
-                executor=executor,
-                window=window,
-                trace_header=trace_header,
-                sleep=sleep,
+            announcer=Announcer(queue, clock, journal),
+            bus=OutcomeBus(
+                clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
             ),
-            dead_letters=DeadLetterQueue(clients.sqs, settings.stream_dlq_url),
-            clock=clock,
+            dead_letters=dead_letters,
             journal=journal,
         ),
+        runs=Runs(clients.dynamodb, settings.ledger_table),
+        dead_letters=dead_letters,
+        patience=Patience(clock),
         journal=journal,
     )

@@ -1,38 +1,24 @@
-"""Builds the notifications of a change and enqueues one message per receiver."""
+"""Does what follows from a change: enqueues, puts events, and notes how far it has got."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from fl_notifications.clock import Clock
-from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, Delivery
-from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
-from fl_notifications.notifications.changes import notification_types
-from fl_notifications.notifications.notification import (
-    NOTIFICATION_CLASSES,
-    AnyTrainingNotification,
-    ClientRemovedNotification,
-    TrainingStartNotification,
-)
+from fl_notifications.notifications.announcement import Announcement
+from fl_notifications.notifications.announcer import Announcer, SetAside
+from fl_notifications.outcomes.bus import OutcomeBus
+from fl_notifications.outcomes.changes import ChangeEvent, ParticipantRemoved, TrainingStarted
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.trainings.items import Item, UnreadableItemError
-from fl_notifications.trainings.model import (
-    RUNNING_STATES,
-    Participant,
-    Progress,
-    Receiver,
-    Training,
-    TrainingState,
-    later,
-    same_uuid,
-)
+from fl_notifications.trainings.items import Item, UnreadableItemError, item_name
+from fl_notifications.trainings.model import RUNNING_STATES
 from fl_notifications.trainings.table import Page, TrainingTable
 from functions.build_notifications.checkpoints import Checkpoints
-from functions.build_notifications.records import Change, ChangeKind
-
-MAX_DEAD_LETTER_CHARACTERS: Final = 900_000
-"""SQS takes 1 MiB, attributes included; two images of 400 KB may be more than that."""
+from functions.build_notifications.dead_letters import DeadLetters
+from functions.build_notifications.entries import Entries
+from functions.build_notifications.judge import judge
+from functions.build_notifications.options import wrong_options
+from functions.build_notifications.participants import follow, participant_unreadable
+from functions.build_notifications.records import Change
 
 FAN_OUT_RESERVE_SECONDS: Final = 60.0
 """No further page is begun with less time than this: what is under way has to reach the queue."""
@@ -48,126 +34,138 @@ class Builder:
 
     trainings: TrainingTable
     checkpoints: Checkpoints
-    queue: DeliveryQueue
-    dead_letters: DeadLetterQueue
-    clock: Clock
+    announcer: Announcer
+    bus: OutcomeBus
+    dead_letters: DeadLetters
     journal: Journal
 
-    def build(self, change: Change, remaining_seconds: Callable[[], float]) -> None:
-        """Build and enqueue what follows from a change; returns when the queue has it all.
+    def build(
+        self, change: Change, entries: Entries, remaining_seconds: Callable[[], float]
+    ) -> None:
+        """Do what follows from a change; returns when the queue and the bus have it all.
 
-        What cannot be read goes to the dead-letter queue, and holds up nothing else.
+        What cannot be read becomes a dead letter, and holds up nothing else.
 
         Args:
-            change: of a training or a participant; nothing follows from others.
+            change: of an item of the trainings table.
+            entries: of the runs of trainings.
             remaining_seconds: until the function's timeout.
 
         Raises:
             OutOfTimeError: if the time was not enough for all participants; the next call with the
                 same change goes on where this one stopped.
             NotEnqueuedError: if the queue did not accept all messages.
-            ClientError: if the table or a queue refuses a call as a whole.
+            NotToldError: if the bus did not take all events.
+            EntryChangedError: if somebody else tells changes of the same training.
+            ClientError: if AWS refuses a call as a whole.
         """
+        if change.of_training:
+            self._training_changed(change, entries, remaining_seconds)
+        elif change.of_participant:
+            self._participant_changed(change, entries)
+        elif change.looks_meant and change.new is not None:
+            reason = "is neither TRAINING nor PARTICIPANT#<uuid>, but looks meant as one"
+            error = UnreadableItemError(item_name(change.new), "entity", reason)
+            self.dead_letters.unreadable(error, change, change.entity)
+
+    def _training_changed(
+        self, change: Change, entries: Entries, remaining_seconds: Callable[[], float]
+    ) -> None:
+        if change.options_changed:
+            for error in wrong_options(change.new):
+                self.journal.wrong_option(error)
         try:
-            if change.of_training:
-                self._training_changed(change, remaining_seconds)
-            elif change.of_participant:
-                self._participant_changed(change)
+            verdict = judge(change, entries.of(change.training_uuid))
         except UnreadableItemError as error:
-            self._set_aside(error, change.new or change.old or {}, change)
-
-    def _training_changed(self, change: Change, remaining_seconds: Callable[[], float]) -> None:
-        if change.new is None:
+            self.dead_letters.unreadable(error, change, change.entity)
             return
-        new = Training.from_item(change.new)
-        old = _progress_or_none(change.old)
-        kinds = notification_types(old, new)
-        if not kinds:
-            return
-        # Whoever joined since the last start or round is told the start first. Their own records
-        # may come later than this one, as a stream keeps the order per item only; the start has
-        # the same id there, so it is told once.
-        joined_after = old.last_update if old is not None and kinds[0] in ANNOUNCED_STATE else None
-        notifications = [NOTIFICATION_CLASSES[kind].from_training(new, ()) for kind in kinds]
-        # The actor is told once, even if it takes part as well.
-        others = [receiver for each in notifications for receiver in each.receivers]
-        for page in self._pages(change, remaining_seconds):
-            joined = [each for each in page.participants if later(each.joined_at, joined_after)]
-            self._send(change, TrainingStartNotification.from_training(new, joined))
-            others = [each for each in others if not _among(page.participants, each)]
-            receivers = [*page.participants, *(others if page.last is None else ())]
-            # Page by page, so that nobody is told of the round who was not told of the start.
-            for notification in notifications:
-                self._send(change, replace(notification, receivers=receivers))
+        for unreadable in verdict.unreadable:
+            self.dead_letters.unreadable(unreadable, change, change.entity)
+        announcement, event = verdict.announcement, verdict.event
+        participants = None
+        if announcement is not None:
+            participants = self._announce(announcement, change, remaining_seconds)
+        if isinstance(event, TrainingStarted):
+            if announcement is None or announcement.only_to_selected:
+                participants = self.trainings.count(change.training_uuid)
+            event = event.model_copy(update={"participants": participants})
+        if event is not None:
+            self.bus.tell([event], change.at)
+        if verdict.run is not None:
+            entries.write(change.training_uuid, verdict.run)
 
-    def _pages(self, change: Change, remaining_seconds: Callable[[], float]) -> Iterator[Page]:
-        """Read the participants, from where an earlier invocation stopped, while there is time."""
+    def _announce(
+        self,
+        announcement: Announcement,
+        change: Change,
+        remaining_seconds: Callable[[], float],
+    ) -> int | None:
+        """Tell everybody whom it concerns; returns how many were read, if they were one page."""
+        read = 0
+        pages = 0
+        unreadable: list[ChangeEvent] = []
+
+        def set_aside(error: UnreadableItemError, entity: str) -> None:
+            self.dead_letters.unreadable(error, change, entity)
+            if announcement.training.state in RUNNING_STATES:
+                unreadable.append(participant_unreadable(change, announcement.run, entity, error))
+
+        for page in self._pages(announcement, change, set_aside, remaining_seconds):
+            self.announcer.tell(announcement, page, set_aside)
+            read += len(page.participants)
+            pages += 1
+        if announcement.to_actor:
+            self.announcer.tell_actor(announcement)
+        self.bus.tell(unreadable, change.at)
+        return read if pages == 1 else None
+
+    def _pages(
+        self,
+        announcement: Announcement,
+        change: Change,
+        set_aside: SetAside,
+        remaining_seconds: Callable[[], float],
+    ) -> Iterator[Page]:
+        """Read whom it may concern, from where an earlier invocation stopped."""
 
         def resume_after() -> str | None:
             return self.checkpoints.read(change.fan_out)
 
-        def set_aside(error: UnreadableItemError, item: Item) -> None:
-            self._set_aside(error, item, change)
+        def on_unreadable(error: UnreadableItemError, item: Item) -> None:
+            set_aside(error, item["entity"]["S"])
 
+        selected = announcement.training.selected
+        if announcement.only_to_selected and selected is not None:
+            yield self.trainings.participants_by_key(change.training_uuid, selected, on_unreadable)
+            return
         for page in self.trainings.participant_pages(
-            change.training_uuid, set_aside, resume_after=resume_after
+            change.training_uuid, on_unreadable, resume_after=resume_after
         ):
             yield page
             if page.last is not None and remaining_seconds() < FAN_OUT_RESERVE_SECONDS:
                 self.checkpoints.write(change.fan_out, page.last)
                 raise OutOfTimeError(f"the next invocation goes on after {page.last}")
 
-    def _participant_changed(self, change: Change) -> None:
-        if change.kind is ChangeKind.INSERT and change.new is not None:
-            participant = Participant.from_item(change.new)
-            training = self.trainings.training(change.training_uuid)
-            if training is not None and training.state in RUNNING_STATES:
-                self._send(change, TrainingStartNotification.from_training(training, [participant]))
-        elif change.kind is ChangeKind.REMOVE and change.old is not None and not change.by_ttl:
-            participant = Participant.from_item(change.old)
-            training = self.trainings.training(change.training_uuid)
-            if training is not None and training.state is not TrainingState.COMPLETED:
-                self._send(change, ClientRemovedNotification.from_training(training, [participant]))
+    def _participant_changed(self, change: Change, entries: Entries) -> None:
+        following = follow(change, entries.of(change.training_uuid))
+        if following.unreadable is not None:
+            self.dead_letters.unreadable(following.unreadable, change, change.entity)
 
-    def _send(self, change: Change, notification: AnyTrainingNotification) -> None:
-        if not notification.receivers:
-            return
-        deliveries = notification.deliveries(source=change.sequence_number, created_at=change.at)
-        with self.journal.building(change.training_uuid, notification.type):
-            self.queue.send(deliveries, self._accepted)
+        def set_aside(error: UnreadableItemError, entity: str) -> None:
+            self.dead_letters.unreadable(error, change, entity)
 
-    def _accepted(self, deliveries: Iterable[Delivery]) -> None:
-        now = self.clock.now()
-        with self.journal.together():
-            for delivery in deliveries:
-                self.journal.built(delivery, now)
+        if following.announcement is not None and following.page is not None:
+            self.announcer.tell(following.announcement, following.page, set_aside)
+        if following.event is not None:
+            self.bus.tell([self._explained(following.event)], change.at)
 
-    def _set_aside(self, error: UnreadableItemError, item: Item, change: Change) -> None:
-        self.journal.unreadable(error)
-        letter = {
-            "item": error.item,
-            "field": error.field,
-            "reason": error.reason,
-            "training_uuid": change.training_uuid,
-            "entity": item.get("entity", {}).get("S"),
-            "record": change.record,
-        }
-        body = json.dumps(letter, default=str)
-        if len(body) > MAX_DEAD_LETTER_CHARACTERS:
-            # The keys and the sequence number are enough to find the rest.
-            images = {"NewImage", "OldImage"}
-            stream = {k: v for k, v in change.record["dynamodb"].items() if k not in images}
-            body = json.dumps({**letter, "record": {**change.record, "dynamodb": stream}})
-        self.dead_letters.put(body, reason=str(error))
-
-
-def _among(participants: Iterable[Participant], receiver: Receiver) -> bool:
-    return any(same_uuid(each.uuid, receiver.uuid) for each in participants)
-
-
-def _progress_or_none(image: Item | None) -> Progress | None:
-    """Where a training was; what else was wrong with its item does not make it a new one."""
-    try:
-        return None if image is None else Progress.from_item(image)
-    except UnreadableItemError:
-        return None
+    def _explained(self, event: ChangeEvent) -> ChangeEvent:
+        """The event of a removal, with its reason, if the service itself has removed somebody."""
+        if not isinstance(event, ParticipantRemoved):
+            return event
+        removal = self.trainings.removal(event.training_uuid, event.receiver_uuid)
+        if removal is None or removal.joined_at != event.joined_at:
+            return event
+        return event.model_copy(
+            update={"reason": removal.reason, "notification_id": removal.notification_id}
+        )

@@ -62,6 +62,21 @@ class Change:
         )
 
     @property
+    def redriven(self) -> bool:
+        """Whether it comes from a dead letter instead of the stream."""
+        return bool(self.record.get(REDRIVEN_AS))
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the write side says that the new item was told by another system so far."""
+        return self.old is None and self.new is not None and "adopted_at" in self.new
+
+    @property
+    def options_changed(self) -> bool:
+        """Whether the item has other options than before."""
+        return (self.old or {}).get("options") != (self.new or {}).get("options")
+
+    @property
     def fan_out(self) -> str:
         """The same for all invocations that one fan-out takes.
 
@@ -79,3 +94,10 @@ class Change:
     def of_participant(self) -> bool:
         """Whether the item is a participant."""
         return self.entity.startswith(PARTICIPANT_PREFIX)
+
+    @property
+    def looks_meant(self) -> bool:
+        """Whether the item is none of the table's kinds, but somebody took it for one."""
+        entity = self.entity.upper()
+        looks = entity == TRAINING_ENTITY or entity.startswith(PARTICIPANT_PREFIX.rstrip("#"))
+        return looks and not self.of_training and not self.of_participant

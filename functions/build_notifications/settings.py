@@ -10,3 +10,4 @@ class Settings(FunctionSettings):
     ledger_table: str
     deliveries_queue_url: str
     stream_dlq_url: str
+    outcomes_bus: str

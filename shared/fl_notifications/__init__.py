@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         TrainingRepositoryError,
         WrongStateError,
     )
-    from fl_notifications.server.removals import Removal
     from fl_notifications.server.repository import TrainingRepository, TrainingStatus
     from fl_notifications.settings import SettingsError
     from fl_notifications.trainings.items import UnreadableItemError
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
         TrainingOptions,
         TrainingState,
     )
+    from fl_notifications.trainings.removals import Removal
 
 _PLACES = {
     "deliveries.queue": "DeliveryQueue NotEnqueuedError queue_from_environment",
@@ -69,7 +69,7 @@ _PLACES = {
         " ParticipantsNotWrittenError SettingsValueError TooFewParticipantsError"
         " TrainingExistsError TrainingNotFoundError TrainingRepositoryError WrongStateError"
     ),
-    "server.removals": "Removal",
+    "trainings.removals": "Removal",
     "server.repository": "TrainingRepository TrainingStatus",
     "settings": "SettingsError",
     "trainings.items": "UnreadableItemError",

@@ -96,7 +96,7 @@ def participant(training_uuid: str, name: object = "participant", **more: Value)
 
 
 NEEDED = {
-    "TRAINING": {"state": {"S"}, "round": {"N"}, "model_uuid": {"S"}, "actor": {"M"}},
+    "TRAINING": {"state": {"S"}, "round": {"N"}, "model_uuid": {"S"}},
     "PARTICIPANT": {"message_endpoint": {"S"}},
 }
 
@@ -142,8 +142,11 @@ class Damage:
 
 
 ATTRIBUTES = {
-    "TRAINING": (*NEEDED["TRAINING"], "options", "error", "last_update"),
-    "PARTICIPANT": ("message_endpoint", "joined_at", "model_uuid"),
+    "TRAINING": (
+        *(*NEEDED["TRAINING"], "actor", "options", "error", "last_update"),
+        *("started_at", "selected", "settings"),
+    ),
+    "PARTICIPANT": ("message_endpoint", "joined_at", "model_uuid", "settings"),
 }
 
 
@@ -229,6 +232,10 @@ class Batch:
             self._record(damage.event, new=new, old=old)
         elif damage.event == "REMOVE":
             self._keep(training(training_uuid))
+            self._keep(participant(training_uuid, "neighbour"))
+            self._record("INSERT", new=training(training_uuid))
+            del self.world.trainings.items[training_uuid, item["entity"]["S"]]
+            self.world.trainings.sort_keys[training_uuid].remove(item["entity"]["S"])
             self._record("REMOVE", old=item)
         else:
             self._keep(training(training_uuid))
@@ -380,4 +387,4 @@ def harms_only_itself(damaged: list[Damage]) -> None:
             moved = damage.event == "INSERT" or not damage.old
             assert built == (full_start() if moved else [])
         if damage.readable and damage.event == "REMOVE":
-            assert built == [("CLIENT_REMOVED", made_up("participant"))]
+            assert built == [*full_start("neighbour"), ("CLIENT_REMOVED", made_up("participant"))]

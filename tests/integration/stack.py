@@ -17,7 +17,6 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
 from fl_notifications.aws.batches import SQS_BATCH
-from tests.aws.patterns import matches
 from tests.cloudformation import (
     ACCOUNT,
     REGION,
@@ -184,19 +183,8 @@ class Stack:
     # --- triggers ---------------------------------------------------------------------------------
 
     def changes(self) -> Record:
-        """What has been written to the trainings table since, as Lambda shows it to the builder.
-
-        Only what the template's filters let through.
-        """
-        (trigger,) = [
-            each["Properties"]
-            for each in functions()["BuildNotifications"]["Events"].values()
-            if each["Type"] == "DynamoDB"
-        ]
-        patterns = [json.loads(each["Pattern"]) for each in trigger["FilterCriteria"]["Filters"]]
-        records = self._new_records()
-        passing = [each for each in records if any(matches(one, each) for one in patterns)]
-        return {"Records": passing}
+        """What has been written to the trainings table since, as Lambda shows it to the builder."""
+        return {"Records": self._new_records()}
 
     def _new_records(self) -> list[Record]:
         """What is in the stream since it was last read."""

@@ -62,6 +62,7 @@ class Aws:
             "DynamoDB_20120810.GetItem": self.get,
             "DynamoDB_20120810.PutItem": self.put,
             "AmazonSQS.SendMessageBatch": self.send,
+            "AWSEvents.PutEvents": self.put_events,
         }[operation](given)
         return AWSResponse(request.url, 200, HTTPHeaders(), _Raw(json.dumps(body).encode()))
 
@@ -87,6 +88,9 @@ class Aws:
     def put(self, given: dict[str, Any]) -> dict[str, Any]:
         self.ledger[given["Item"]["notification_id"]["S"]] = given["Item"]
         return {}
+
+    def put_events(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in given["Entries"]]}
 
     def send(self, given: dict[str, Any]) -> dict[str, Any]:
         if self.sent is not None:
@@ -140,12 +144,18 @@ class Direct:
     def get_item(self, **given: Any) -> dict[str, Any]:
         return self.aws.get(given)
 
+    def put_item(self, **given: Any) -> dict[str, Any]:
+        return self.aws.put(given)
+
+    def put_events(self, **given: Any) -> dict[str, Any]:
+        return self.aws.put_events(given)
+
     def send_message_batch(self, **given: Any) -> dict[str, Any]:
         return self.aws.send(given)
 
 
 @contextmanager
-def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
+def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
     """The function's logic, as in its app."""
     logger = logging.getLogger(SERVICE)
     journal = Journal(make_logger(SERVICE), Tally("test"))
@@ -160,8 +170,9 @@ def put_together(dynamodb: Any, sqs: Any) -> Iterator[Batches]:
                 ledger_table="ledger",
                 deliveries_queue_url="https://sqs.example/queue.fifo",
                 stream_dlq_url="https://sqs.example/dlq",
+                outcomes_bus="outcomes",
             ),
-            Clients(dynamodb=dynamodb, sqs=sqs),
+            Clients(dynamodb=dynamodb, sqs=sqs, events=events),
             journal,
             executor=executor,
         )
@@ -178,10 +189,11 @@ def batches(aws: Aws) -> Iterator[Batches]:
     session = boto3.Session("testing", "testing", region_name="eu-central-1")
     dynamodb = session.client("dynamodb", config=CLIENT_CONFIG)
     sqs = session.client("sqs", config=CLIENT_CONFIG)
-    for client in (dynamodb, sqs):
+    bus = session.client("events", config=CLIENT_CONFIG)
+    for client in (dynamodb, sqs, bus):
         events: Any = client.meta.events
         events.register("before-send.*.*", aws.answer)
-    with put_together(dynamodb, sqs) as batches:
+    with put_together(dynamodb, sqs, bus) as batches:
         yield batches
 
 
@@ -337,7 +349,7 @@ def peak(aws: Aws, batches: Batches, participants: int) -> int:
 
 def test_memory_does_not_grow_with_the_number_of_participants(aws: Aws) -> None:
     """Ten pages take what two take: the next one is read while the one before is still there."""
-    with put_together(Direct(aws), Direct(aws)) as batches:
+    with put_together(Direct(aws), Direct(aws), Direct(aws)) as batches:
         peak(aws, batches, 100)  # what is loaded on first use
         one_page = peak(aws, batches, PAGE_SIZE)
         ten_pages = peak(aws, batches, 10 * PAGE_SIZE)
@@ -347,7 +359,7 @@ def test_memory_does_not_grow_with_the_number_of_participants(aws: Aws) -> None:
 
 def test_deliveries_are_made_no_further_ahead_than_one_window(aws: Aws, batches: Batches) -> None:
     """So that memory does not grow either if the queue is slower than the table."""
-    queue = batches.builder.queue
+    queue = batches.builder.announcer.queue
     made = 0
     accepted = 0
     furthest = 0

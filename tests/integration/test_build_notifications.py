@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from boto3.dynamodb.types import TypeSerializer
 
 from fl_notifications.aws.batches import ATTEMPTS
 from fl_notifications.deliveries.guard import MAX_URL_LENGTH
@@ -63,11 +64,14 @@ def numbers(event: Record) -> list[str]:
 
 
 @pytest.fixture
-def running(stack: Stack, server: TrainingRepository) -> TrainingRepository:
+def running(stack: Stack, server: TrainingRepository, build: Function) -> TrainingRepository:
     """A training in its first round, with two participants; that much has been told."""
     server.create(TRAINING_UUID, MODEL_UUID, ACTOR, [ONE, TWO])
     server.start(TRAINING_UUID)
-    stack.changes()
+    build(stack.changes())
+    stack.delivered()
+    stack.outcomes()
+    build.forget()
     return server
 
 
@@ -255,7 +259,8 @@ def test_who_joins_is_told_only_while_the_training_is_running(
     stack: Stack, build: Function, state: TrainingState
 ) -> None:
     stack.put(training_item(state=state.value))
-    stack.changes()
+    build(stack.changes())
+    stack.delivered()
     stack.put(participant_item("late"))
     build(stack.changes())
     expected = (
@@ -277,15 +282,13 @@ def test_who_joins_before_there_is_a_training_is_told_when_it_starts(
     assert told(stack) == [("TRAINING_START", "one"), ("UPDATE_ROUND_START", "one")]
 
 
-def test_who_joined_since_the_last_change_is_told_the_start_before_the_round(
+def test_who_joins_at_the_moment_of_a_round_is_told_the_start_before_it_and_once(
     stack: Stack, running: TrainingRepository, build: Function
 ) -> None:
-    """Its own record may come later: a stream keeps the order of one item only."""
-    running.add_participant(TRAINING_UUID, participant("late"))
-    own = stack.changes()
+    """Its own record is read first; the fan-out builds the same id."""
+    running.add_participant(TRAINING_UUID, participant("late", joined_at="2999-01-01T00:00:00Z"))
     running.next_round(TRAINING_UUID)
     build(stack.changes())
-    build(own)
     assert by_receiver(stack) == {
         "one": ["UPDATE_ROUND_START"],
         "two": ["UPDATE_ROUND_START"],
@@ -312,15 +315,26 @@ def test_who_is_removed_is_told_so(
     assert message["content"]["body"] == {"data": {}}
 
 
-@pytest.mark.parametrize("state", TrainingState)
-def test_who_is_removed_is_told_so_unless_the_training_is_completed(
+LEAVES: dict[TrainingState, list[Told]] = {
+    TrainingState.INITIAL: [],
+    TrainingState.ONGOING: [("CLIENT_REMOVED", "one")],
+    TrainingState.SWAG_ROUND: [("CLIENT_REMOVED", "one")],
+    TrainingState.MODEL_TEST: [("CLIENT_REMOVED", "one")],
+    # Both with the ids of the end's own fan-out, so that nobody hears them twice.
+    TrainingState.COMPLETED: [("TRAINING_FINISHED", "one")],
+    TrainingState.ERROR: [("TRAINING_ERROR", "one"), ("CLIENT_REMOVED", "one")],
+}
+
+
+@pytest.mark.parametrize("state", LEAVES)
+def test_what_who_is_removed_is_told_depends_on_the_training_as_it_was_then(
     stack: Stack, build: Function, state: TrainingState
 ) -> None:
-    stack.put(training_item(state=state.value), participant_item("one"))
-    stack.changes()
+    stack.put(participant_item("one"))
+    stack.put(training_item(state=state.value))
     remove(stack, "one")
     build(stack.changes())
-    assert told(stack) == ([] if state is TrainingState.COMPLETED else [("CLIENT_REMOVED", "one")])
+    assert [each for each in told(stack) if each[1] != "actor"] == LEAVES[state]
 
 
 def test_who_is_removed_from_a_training_that_is_gone_is_told_nothing(
@@ -345,10 +359,13 @@ def test_a_participant_that_expires_is_told_nothing(
 
 
 def test_a_participant_that_moves_is_told_nothing(
-    stack: Stack, running: TrainingRepository
+    stack: Stack, running: TrainingRepository, build: Function
 ) -> None:
-    stack.put(participant_item("one", message_endpoint="https://elsewhere.example/"))
-    assert stack.changes() == {"Records": []}
+    now = stack.item(TRAINING_UUID, f"PARTICIPANT#{ONE.uuid}")
+    assert now is not None
+    stack.put(now | item({"message_endpoint": "https://elsewhere.example/"}))
+    build(stack.changes())
+    assert told(stack) == []
 
 
 def remove(stack: Stack, name: str) -> None:
@@ -378,9 +395,11 @@ BAD_TRAININGS: dict[str, tuple[dict[str, Any], str]] = {
     "missing model": ({"model_uuid": None}, "model_uuid"),
     "model that is no uuid": ({"model_uuid": "model"}, "model_uuid"),
     "unknown state": ({"state": "PAUSED"}, "state"),
-    "no actor": ({"actor": None}, "actor"),
-    "actor without endpoint": ({"actor": {"uuid": ACTOR.uuid}}, "actor.message_endpoint"),
-    "policy that is none": ({"options": {"failure_policy": "?"}}, "options.failure_policy"),
+    "selection of a wrong type": ({"selected": "all"}, "selected"),
+    "too many selected": ({"selected": [uuid_of(f"p{n}") for n in range(1001)]}, "selected"),
+    "settings that are no map": ({"settings": "fast"}, "settings"),
+    "settings that are too large": ({"settings": {"weights": "w" * 16_384}}, "settings"),
+    "settings that JSON cannot say": ({"settings": {"weights": b"w"}}, "settings"),
 }
 
 
@@ -500,17 +519,77 @@ def test_a_training_that_becomes_readable_again_is_announced_as_if_it_were_new(
     assert len(dead_letters(stack)) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"options": {"failure_policy": "?"}}, {"actor": None}])
-def test_a_training_that_is_mended_in_the_same_round_is_not_announced_again(
-    stack: Stack, running: TrainingRepository, build: Function, wrong: dict[str, Any]
+HARMLESS: dict[str, dict[str, Any]] = {
+    "options that are none": {"options": None},
+    "a policy that is none": {"options": {"failure_policy": None}},
+    "unreadable options": {"options": {"failure_policy": "?"}},
+    "options that are no map": {"options": "strict"},
+    "a time that is a number": {"last_update": 7},
+    "no actor": {"actor": None},
+    "an actor without an endpoint": {"actor": {"uuid": ACTOR.uuid}},
+    "a start time that is a number": {"started_at": 7},
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_a_round_does_not_need_holds_it_up_not(
+    stack: Stack, running: TrainingRepository, build: Function, name: str
 ) -> None:
-    good = stack.item(TRAINING_UUID)
-    assert good is not None
-    bad = {key: value for key, value in good.items() if wrong.get(key, "") is not None}
-    stack.put(bad | item({key: value for key, value in wrong.items() if value is not None}), good)
+    now = stack.item(TRAINING_UUID)
+    assert now is not None
+    serialized = TypeSerializer().serialize
+    changed = {key: serialized(value) for key, value in (HARMLESS[name] | {"round": 1}).items()}
+    stack.put(now | changed, now | item({"round": 1}))
     assert failures(build(stack.changes())) == []
-    assert told(stack) == []
-    assert len(dead_letters(stack)) == 1
+    assert sorted(told(stack)) == [("UPDATE_ROUND_START", "one"), ("UPDATE_ROUND_START", "two")]
+    assert dead_letters(stack) == []
+
+
+@pytest.mark.parametrize("name", ["unreadable options", "options that are no map"])
+def test_unreadable_options_are_logged_and_counted(
+    stack: Stack, running: TrainingRepository, build: Function, name: str
+) -> None:
+    now = stack.item(TRAINING_UUID)
+    assert now is not None
+    stack.put(now | item(HARMLESS[name]))
+    build(stack.changes())
+    (line,) = [each for each in build.lines if each.get("message") == "wrong option"]
+    assert line["field"].startswith("options")
+
+
+def test_an_option_that_nobody_knows_is_logged_and_the_change_is_told(
+    stack: Stack, running: TrainingRepository, build: Function
+) -> None:
+    now = stack.item(TRAINING_UUID)
+    assert now is not None
+    stack.put(now | item({"round": 1, "options": {"min_participant": 3}}))
+    build(stack.changes())
+    assert len(told(stack)) == 2
+    (line,) = [each for each in build.lines if each.get("message") == "wrong option"]
+    assert line["field"] == "options.min_participant"
+
+
+@pytest.mark.parametrize("actor", [None, {"uuid": ACTOR.uuid}, {"uuid": "me"}])
+@pytest.mark.parametrize("state", ["COMPLETED", "ERROR"])
+def test_an_unreadable_actor_is_a_dead_letter_and_the_participants_are_told(
+    stack: Stack, running: TrainingRepository, build: Function, actor: Any, state: str
+) -> None:
+    stack.put(training_item(state=state, round=0, actor=actor))
+    assert failures(build(stack.changes())) == []
+    assert sorted(name for _, name in told(stack)) == ["one", "two"]
+    ((_, letter),) = dead_letters(stack)
+    assert letter["field"].startswith("actor")
+
+
+@pytest.mark.parametrize("entity", ["training", "Training", "participant#", "PARTICIPANTS#"])
+def test_an_item_that_looks_meant_is_a_dead_letter(
+    stack: Stack, build: Function, entity: str
+) -> None:
+    entity = entity + uuid_of("one") if entity.endswith("#") else entity
+    stack.put(training_item(entity=entity), training_item(entity="MODEL#1"))
+    assert failures(build(stack.changes())) == []
+    ((_, letter),) = dead_letters(stack)
+    assert (letter["entity"], letter["field"]) == (entity, "entity")
 
 
 def test_an_unreadable_participant_is_set_aside_once_at_a_start(
@@ -561,6 +640,7 @@ def test_a_record_that_is_none_is_reported_and_the_others_are_processed(
     event = stack.changes()
     strange = json.loads(json.dumps(event["Records"][0]))
     strange["eventName"] = "PURGE"
+    strange["dynamodb"]["Keys"]["training_uuid"]["S"] = OTHER_UUID
     strange["dynamodb"]["SequenceNumber"] = "999"
     assert failures(build({"Records": [strange, *event["Records"]]})) == ["999"]
     assert told(stack) == [("TRAINING_START", "one"), ("UPDATE_ROUND_START", "one")]
@@ -569,7 +649,7 @@ def test_a_record_that_is_none_is_reported_and_the_others_are_processed(
 # --- repeats and faults ---------------------------------------------------------------------------
 
 
-def test_the_same_records_twice_give_the_same_messages_which_the_queue_takes_once(
+def test_a_record_that_was_told_leads_to_nothing_when_it_comes_again(
     stack: Stack, running: TrainingRepository, build: Function
 ) -> None:
     running.next_round(TRAINING_UUID)
@@ -577,9 +657,24 @@ def test_the_same_records_twice_give_the_same_messages_which_the_queue_takes_onc
     faults = Faults(build.app.clients.sqs)
     build(event)
     build(event)
+    assert len(faults.calls["SendMessageBatch"]) == 1
+    assert len(stack.delivered()) == 2
+    assert len(stack.outcomes()) == 1
+
+
+def test_a_record_that_comes_again_before_it_is_noted_gives_the_same_messages(
+    stack: Stack, running: TrainingRepository, build: Function
+) -> None:
+    """Which the queue takes once."""
+    running.next_round(TRAINING_UUID)
+    event = stack.changes()
+    sent = Faults(build.app.clients.sqs)
+    Faults(build.app.clients.dynamodb).refuse("PutItem", "InternalServerError", times=1)
+    assert failures(build(event)) == numbers(event)
+    assert failures(build(event)) == []
     first, second = (
         {each["MessageDeduplicationId"] for each in call["Entries"]}
-        for call in faults.calls["SendMessageBatch"]
+        for call in sent.calls["SendMessageBatch"]
     )
     assert first == second
     assert len(stack.delivered()) == 2
@@ -589,7 +684,6 @@ def test_messages_that_the_queue_leaves_out_are_sent_again(
     stack: Stack, running: TrainingRepository, build: Function
 ) -> None:
     running.add_participants(TRAINING_UUID, [participant(f"p{n}") for n in range(23)])
-    stack.changes()
     running.next_round(TRAINING_UUID)
     faults = Faults(build.app.clients.sqs)
     faults.leave_undone(

@@ -78,7 +78,6 @@ def test_who_joins_between_two_rounds_is_enqueued_its_start_before_its_first_rou
     build(stack.changes())
     faults = Faults(build.app.clients.sqs)
     initial.add_participants(TRAINING_UUID, [participant("late")])
-    stack.changes()
     initial.next_round(TRAINING_UUID)
     build(stack.changes())
     rounds = {(name, "UPDATE_ROUND_START", 1): 1 for name in ("one", "two", "late")}
@@ -100,7 +99,7 @@ def test_a_round_is_announced_once_although_options_were_wrong_and_are_put_right
     build(stack.changes())
     rounds = {each: count for each, count in enqueued(faults).items() if "ROUND" in each[1]}
     assert rounds == {(name, "UPDATE_ROUND_START", 0): 1 for name in ("one", "two")}
-    assert len(stack.messages(stack.output("StreamDlqUrl"))) == 2
+    assert stack.messages(stack.output("StreamDlqUrl")) == []
 
 
 def test_an_unreadable_participant_is_one_dead_letter_for_a_change_of_two_types(

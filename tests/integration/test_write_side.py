@@ -15,10 +15,10 @@ from fl_notifications.server.errors import (
     TrainingNotFoundError,
     WrongStateError,
 )
-from fl_notifications.server.removals import Removal
 from fl_notifications.server.repository import TrainingRepository
 from fl_notifications.trainings.items import UnreadableItemError
 from fl_notifications.trainings.model import Receiver, TrainingOptions, TrainingState
+from fl_notifications.trainings.removals import Removal
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
 from tests.integration.stack import Stack

@@ -67,7 +67,8 @@ class History:
             self.posts[post.notification_id].append(post)
         self.events: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
         for at, event in world.bus.events:
-            self.events[event["detail"]["notification_id"]].append((at, event))
+            if "notification_type" in event["detail"]:  # an outcome
+                self.events[event["detail"]["notification_id"]].append((at, event))
         self.dead_ids = set()
         for message in world.deliveries_dlq.accepted:
             self.dead_ids.add(json.loads(message.body).get("notification_id"))

@@ -33,64 +33,58 @@ MODEL_TEST = TrainingState.MODEL_TEST
 COMPLETED = TrainingState.COMPLETED
 FAILED = TrainingState.ERROR
 
+RUNNING = {ONGOING: UPDATE, SWAG_ROUND: SWAG, MODEL_TEST: TEST}
+ENDS = {COMPLETED: FINISHED, FAILED: ERROR}
+
 type Place = tuple[TrainingState, int]
 
 
-def types(old: Place | None, new: Place) -> list[NotificationType]:
-    before = None if old is None else training(state=old[0], round=old[1])
-    return list(notification_types(before, training(state=new[0], round=new[1])))
+def types(old: Place | None, new: Place | None) -> list[NotificationType]:
+    before, after = (
+        None if place is None else training(state=place[0], round=place[1]) for place in (old, new)
+    )
+    return list(notification_types(before, after))
 
 
-@pytest.mark.parametrize("old", [None, (INITIAL, 0), (INITIAL, 3), (INITIAL, 7)])
-def test_becoming_ongoing_from_nothing_or_initial_starts_the_training_and_its_round(
-    old: Place | None,
+@pytest.mark.parametrize("old", [None, (INITIAL, 0), (INITIAL, 3), (COMPLETED, 3), (FAILED, 3)])
+@pytest.mark.parametrize("state", RUNNING)
+def test_a_run_that_begins_or_goes_on_tells_the_start_and_then_its_round(
+    old: Place | None, state: TrainingState
 ) -> None:
-    assert types(old, (ONGOING, 3)) == [START, UPDATE]
+    assert types(old, (state, 3)) == [START, RUNNING[state]]
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ((ONGOING, 3), (ONGOING, 4)),
-        ((ONGOING, 3), (ONGOING, 2)),
-        ((SWAG_ROUND, 3), (ONGOING, 3)),
-        ((MODEL_TEST, 3), (ONGOING, 4)),
-        ((COMPLETED, 3), (ONGOING, 3)),
-        ((FAILED, 3), (ONGOING, 3)),
-    ],
-)
-def test_another_round_of_an_ongoing_training_or_coming_back_to_it_starts_a_round(
-    old: Place, new: Place
+@pytest.mark.parametrize("old", RUNNING)
+@pytest.mark.parametrize("new", RUNNING)
+def test_within_a_run_a_round_is_told_when_state_or_round_changed(
+    old: TrainingState, new: TrainingState
 ) -> None:
-    assert types(old, new) == [UPDATE]
+    assert types((old, 3), (new, 4)) == [RUNNING[new]]
+    assert types((old, 3), (new, 2)) == [RUNNING[new]]
+    assert types((old, 3), (new, 3)) == ([] if old is new else [RUNNING[new]])
 
 
-@pytest.mark.parametrize(
-    ("state", "told"), [(SWAG_ROUND, SWAG), (MODEL_TEST, TEST)], ids=["swag", "test"]
-)
-@pytest.mark.parametrize("other", [INITIAL, ONGOING, COMPLETED, FAILED])
-def test_a_swag_or_test_round_is_told_when_state_or_round_changed(
-    state: TrainingState, told: NotificationType, other: TrainingState
-) -> None:
-    assert types((other, 3), (state, 3)) == [told]
-    assert types((state, 3), (state, 4)) == [told]
-    assert types(None, (state, 0)) == [told]
-    assert types((state, 3), (state, 3)) == []
-
-
-@pytest.mark.parametrize(("state", "told"), [(COMPLETED, FINISHED), (FAILED, ERROR)])
+@pytest.mark.parametrize("state", ENDS)
 def test_the_end_is_told_once_and_not_again_when_the_round_of_an_ended_training_changes(
-    state: TrainingState, told: NotificationType
+    state: TrainingState,
 ) -> None:
     for other in set(TrainingState) - {state}:
-        assert types((other, 3), (state, 3)) == [told]
-    assert types(None, (state, 3)) == [told]
+        assert types((other, 3), (state, 3)) == [ENDS[state]]
+    assert types(None, (state, 3)) == [ENDS[state]]
     assert types((state, 3), (state, 4)) == []
 
 
 @pytest.mark.parametrize("old", [None, *TrainingState])
 def test_becoming_initial_is_told_to_nobody(old: TrainingState | None) -> None:
     assert types(None if old is None else (old, 3), (INITIAL, 0)) == []
+
+
+@pytest.mark.parametrize("old", [None, *TrainingState])
+def test_a_training_that_is_deleted_while_it_runs_has_ended_with_an_error(
+    old: TrainingState | None,
+) -> None:
+    expected = [ERROR] if old in RUNNING else []
+    assert types(None if old is None else (old, 3), None) == expected
 
 
 trainings = st.builds(
@@ -131,12 +125,13 @@ def test_at_most_one_round_is_told_and_it_is_told_last(old: Training | None, new
 
 
 @given(st.none() | trainings, trainings)
-def test_the_start_is_told_only_together_with_a_round(old: Training | None, new: Training) -> None:
+def test_the_start_is_told_exactly_when_a_training_runs_that_did_not(
+    old: Training | None, new: Training
+) -> None:
     told = notification_types(old, new)
-    assert told.count(START) <= 1
-    if START in told:
-        assert told == (START, UPDATE)
-        assert old is None or old.state is INITIAL
+    begins = new.state in RUNNING and (old is None or old.state not in RUNNING)
+    assert (told[:1] == (START,)) == begins
+    assert START not in told[1:]
 
 
 @given(st.none() | trainings, trainings)

@@ -16,6 +16,7 @@ BUILD = COMMON | {
     "LEDGER_TABLE": "ledger",
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
     "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
+    "OUTCOMES_BUS": "outcomes",
 }
 DELIVER = COMMON | {
     "TRAININGS_TABLE": "trainings",

@@ -1,7 +1,6 @@
 """What must hold of every function, queue, table and alarm, whoever adds the next one."""
 
 import importlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
 from fl_notifications.outcomes.changes import ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK
 from fl_notifications.outcomes.ledger import RETENTION
 from fl_notifications.outcomes.outcome import SOURCE
+from fl_notifications.trainings.model import Participant, Training
+from fl_notifications.trainings.removals import Removal
 from functions.callback_failure.worker import (
     BACKOFF_SECONDS,
     MAX_BACKOFF_SECONDS,
@@ -24,7 +25,6 @@ from functions.callback_failure.worker import (
     RESERVE_SECONDS as CALLBACK_SECONDS,
 )
 from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, RESERVE_SECONDS
-from tests.aws.patterns import matches
 from tests.cloudformation import (
     ROOT,
     evaluate,
@@ -37,7 +37,6 @@ from tests.cloudformation import (
     samconfig,
     template,
 )
-from tests.made import participant_item, training_item
 
 if TYPE_CHECKING:
     from fl_notifications.settings import EnvironmentSettings
@@ -534,34 +533,24 @@ def _callbacks(cls: Any) -> tuple[str | None, str | None]:
     return empty.callback_success, empty.callback_error
 
 
-# --- what the stream's filters let through --------------------------------------------------------
+# --- the stream -----------------------------------------------------------------------------------
 
 
-def passes(event_name: str, image: dict[str, Any]) -> bool:
+def test_the_records_of_a_training_are_processed_in_order_and_all_of_them() -> None:
     (stream,) = events("BuildNotifications", "DynamoDB").values()
-    keys = {key: image[key] for key in ("training_uuid", "entity")}
-    record = {"eventName": event_name, "dynamodb": {"Keys": keys, "NewImage": image}}
-    patterns = [json.loads(each["Pattern"]) for each in stream["FilterCriteria"]["Filters"]]
-    return any(matches(pattern, record) for pattern in patterns)
+    assert stream["ParallelizationFactor"] == 1
+    assert stream["BatchSize"] == 1000
+    assert "FilterCriteria" not in stream
 
 
-@pytest.mark.parametrize(
-    ("event_name", "of_training", "of_participant", "of_another"),
-    [
-        ("INSERT", True, True, False),
-        ("MODIFY", True, False, False),
-        ("REMOVE", False, True, False),
-    ],
-)
-def test_only_what_can_matter_comes_through(
-    event_name: str,
-    of_training: bool,  # noqa: FBT001 - a parameter
-    of_participant: bool,  # noqa: FBT001 - likewise
-    of_another: bool,  # noqa: FBT001 - likewise
-) -> None:
-    assert passes(event_name, training_item()) is of_training
-    assert passes(event_name, participant_item("one")) is of_participant
-    assert passes(event_name, training_item(entity="MODEL#1")) is of_another
+def test_a_trainings_items_stay_in_one_shard_by_an_index_that_stays_empty() -> None:
+    (index,) = TABLES["Trainings"]["LocalSecondaryIndexes"]
+    assert index["KeySchema"][0] == {"AttributeName": "training_uuid", "KeyType": "HASH"}
+    assert index["KeySchema"][1]["KeyType"] == "RANGE"
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    attribute = index["KeySchema"][1]["AttributeName"]
+    known = {*Training.model_fields, *Participant.model_fields, *Removal.model_fields, "entity"}
+    assert attribute not in known
 
 
 # --- queues, tables, secret, log ------------------------------------------------------------------

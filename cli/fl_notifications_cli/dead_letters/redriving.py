@@ -165,12 +165,20 @@ def _mended(
     Raises:
         CannotRedriveError: if the item is gone, or something is not mended yet.
     """
+    if field is None:
+        return [_whole(record)]  # nothing was unreadable: it has failed too often
     own = record["dynamodb"]["Keys"]["entity"]["S"]
     if own == TRAINING_ENTITY:
         if entity == TRAINING_ENTITY:
             return _training_mended(stack, record, field)
         return _participant_of_training_mended(stack, record, entity)
     return [_participant_mended(stack, record)]
+
+
+def _whole(record: Mapping[str, Any]) -> dict[str, Any]:
+    if not {"NewImage", "OldImage"} & set(record["dynamodb"]):
+        raise CannotRedriveError("the record was too large to be kept")
+    return dict(record)
 
 
 def _training_mended(

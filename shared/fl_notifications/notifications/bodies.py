@@ -1,5 +1,6 @@
 """Bodies of the notifications: what goes over the wire beside the type and the training."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +15,7 @@ class Body(BaseModel):
 
     def serialize(self) -> dict[str, Any]:
         """The body as it goes over the wire."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class ModelBody(Body):
@@ -24,10 +25,11 @@ class ModelBody(Body):
 
 
 class RoundBody(Body):
-    """Names the round and the global model."""
+    """Names the round and the global model, and the settings, if there are any."""
 
     round: int
     global_model_uuid: Uuid
+    settings: Mapping[str, Any] | None = None
 
 
 class SwagRoundBody(RoundBody):

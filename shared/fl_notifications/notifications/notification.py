@@ -5,7 +5,7 @@ The names, the JSON on the wire and the receivers are those of fl-demonstrator's
 to the queue, one message per receiver.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
@@ -66,13 +66,13 @@ class Notification[TBody: Body]:
     """Something to be said to some receivers.
 
     Attributes:
-        receivers: who is told. May be read lazily, then only once.
+        receivers: who is told.
         body: what is said; `body_for` may change it for a receiver.
     """
 
     type: ClassVar[NotificationType]
 
-    receivers: Iterable[Receiver]
+    receivers: Sequence[Receiver]
     body: TBody
 
     @property
@@ -200,9 +200,37 @@ class Notification[TBody: Body]:
 
 @dataclass(frozen=True)
 class TrainingNotification[TBody: Body](Notification[TBody]):
-    """A notification about a training."""
+    """A notification about a training.
+
+    Attributes:
+        tells_actor: whether the actor of the training is told as well.
+    """
+
+    tells_actor: ClassVar[bool] = False
 
     training_uuid: Uuid
+
+    @classmethod
+    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
+        """Tell the participants, and the actor if it is to be told, each once."""
+        receivers = tuple(participants)
+        takes_part = any(same_uuid(each.uuid, training.actor.uuid) for each in receivers)
+        actor = (training.actor,) if cls.tells_actor and not takes_part else ()
+        return cls.to(training, (*receivers, *actor))
+
+    @classmethod
+    def to(cls, training: Training, receivers: Sequence[Receiver]) -> Self:
+        """Tell these receivers and nobody else."""
+        return cls(
+            receivers=receivers,
+            body=cls.body_from(training),
+            training_uuid=training.training_uuid,
+        )
+
+    @classmethod
+    def body_from(cls, training: Training) -> TBody:
+        """What is said of a training."""
+        raise NotImplementedError
 
     def serialize(self, receiver: Receiver | None = None) -> dict[str, Any]:
         """The JSON object on the wire, which names the training."""
@@ -218,19 +246,16 @@ class TrainingStartNotification(TrainingNotification[ModelBody]):
     type = NotificationType.TRAINING_START
 
     @classmethod
-    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
-        """Tell the participants that the training starts."""
-        return cls(
-            receivers=participants,
-            body=ModelBody(global_model_uuid=training.model_uuid),
-            training_uuid=training.training_uuid,
-        )
+    def body_from(cls, training: Training) -> ModelBody:
+        """The global model."""
+        return ModelBody(global_model_uuid=training.model_uuid)
 
 
 class TrainingRoundStartNotification(TrainingNotification[RoundBody]):
     """A training round starts.
 
-    A participant with a model of its own trains that one instead of the training's.
+    A participant with a model of its own trains that one instead of the training's. Its own
+    settings go over the training's, key by key.
     """
 
     type = NotificationType.UPDATE_ROUND_START
@@ -251,39 +276,41 @@ class TrainingRoundStartNotification(TrainingNotification[RoundBody]):
         return self.body.round
 
     def body_for(self, receiver: Receiver) -> RoundBody:
-        """The body with the participant's own model, if it has one."""
-        if isinstance(receiver, Participant) and receiver.model_uuid is not None:
-            return self.body.model_copy(update={"global_model_uuid": receiver.model_uuid})
-        return self.body
+        """The body with the participant's own settings and, if it counts here, its own model."""
+        if not isinstance(receiver, Participant):
+            return self.body
+        own: dict[str, Any] = {}
+        if self.type is NotificationType.UPDATE_ROUND_START and receiver.model_uuid is not None:
+            own["global_model_uuid"] = receiver.model_uuid
+        if receiver.settings is not None:
+            own["settings"] = {**(self.body.settings or {}), **receiver.settings}
+        return self.body.model_copy(update=own) if own else self.body
 
     @classmethod
-    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
-        """Tell the participants that the training's current round starts."""
-        return cls(
-            receivers=participants,
-            body=cls._body(training),
-            training_uuid=training.training_uuid,
+    def body_from(cls, training: Training) -> RoundBody:
+        """The round, its model and the training's settings."""
+        return RoundBody(
+            round=training.round,
+            global_model_uuid=training.model_uuid,
+            settings=training.settings,
         )
-
-    @classmethod
-    def _body(cls, training: Training) -> RoundBody:
-        return RoundBody(round=training.round, global_model_uuid=training.model_uuid)
 
 
 class TrainingSWAGRoundStartNotification(TrainingRoundStartNotification):
-    """A SWAG round starts."""
+    """A SWAG round starts; all train the same model."""
 
     type = NotificationType.SWAG_ROUND_START
 
-    def body_for(self, receiver: Receiver) -> RoundBody:
-        """All train the same model in a SWAG round."""
-        del receiver
-        return self.body
-
     @classmethod
-    def _body(cls, training: Training) -> RoundBody:
+    def body_from(cls, training: Training) -> RoundBody:
+        """The round and its model, twice."""
         same = RoundBody(round=training.round, global_model_uuid=training.model_uuid)
-        return SwagRoundBody(**same.model_dump(), data=same)
+        return SwagRoundBody(
+            round=training.round,
+            global_model_uuid=training.model_uuid,
+            settings=training.settings,
+            data=same,
+        )
 
 
 class TrainingModelTestNotification(TrainingRoundStartNotification):
@@ -291,41 +318,30 @@ class TrainingModelTestNotification(TrainingRoundStartNotification):
 
     type = NotificationType.MODEL_TEST_ROUND
 
-    def body_for(self, receiver: Receiver) -> RoundBody:
-        """All test the global model."""
-        del receiver
-        return self.body
-
 
 class TrainingFinishedNotification(TrainingNotification[ModelBody]):
     """The training is completed."""
 
     type = NotificationType.TRAINING_FINISHED
+    tells_actor = True
 
     @classmethod
-    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
-        """Tell the participants and the actor, each once."""
-        return cls(
-            receivers=_and_actor(participants, training.actor),
-            body=ModelBody(global_model_uuid=training.model_uuid),
-            training_uuid=training.training_uuid,
-        )
+    def body_from(cls, training: Training) -> ModelBody:
+        """The global model."""
+        return ModelBody(global_model_uuid=training.model_uuid)
 
 
 class TrainingErrorNotification(TrainingNotification[TrainingErrorBody]):
     """The training ended with an error."""
 
     type = NotificationType.TRAINING_ERROR
+    tells_actor = True
 
     @classmethod
-    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
-        """Tell the participants and the actor, each once."""
+    def body_from(cls, training: Training) -> TrainingErrorBody:
+        """The reason and the round."""
         reason = training.error_reason or "the server ended the training with an error"
-        return cls(
-            receivers=_and_actor(participants, training.actor),
-            body=TrainingErrorBody(data=ErrorData(reason=reason, round=training.round)),
-            training_uuid=training.training_uuid,
-        )
+        return TrainingErrorBody(data=ErrorData(reason=reason, round=training.round))
 
 
 class ClientRemovedNotification(TrainingNotification[ClientRemovedBody]):
@@ -334,11 +350,10 @@ class ClientRemovedNotification(TrainingNotification[ClientRemovedBody]):
     type = NotificationType.CLIENT_REMOVED
 
     @classmethod
-    def from_training(cls, training: Training, participants: Iterable[Receiver]) -> Self:
-        """Tell those who were removed."""
-        return cls(
-            receivers=participants, body=ClientRemovedBody(), training_uuid=training.training_uuid
-        )
+    def body_from(cls, training: Training) -> ClientRemovedBody:
+        """Nothing."""
+        del training
+        return ClientRemovedBody()
 
 
 type AnyTrainingNotification = (
@@ -360,12 +375,3 @@ _CLASSES: tuple[type[AnyTrainingNotification], ...] = (
 )
 NOTIFICATION_CLASSES = {cls.type: cls for cls in _CLASSES}
 """The class of each type."""
-
-
-def _and_actor(participants: Iterable[Receiver], actor: Receiver) -> Iterator[Receiver]:
-    actor_told = False
-    for participant in participants:
-        actor_told = actor_told or same_uuid(participant.uuid, actor.uuid)
-        yield participant
-    if not actor_told:
-        yield actor

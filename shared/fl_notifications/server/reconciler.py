@@ -20,10 +20,10 @@ from fl_notifications.clock import Clock, SystemClock
 from fl_notifications.server.checks import check_settings
 from fl_notifications.server.desired import Desired, Member
 from fl_notifications.server.errors import TrainingRepositoryError
-from fl_notifications.server.removals import REMOVED_PREFIX, Removal
 from fl_notifications.server.writes import TRANSACTION, Table, attributes
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
+    REMOVED_PREFIX,
     TRAINING_ENTITY,
     Item,
     participant_key,
@@ -31,6 +31,7 @@ from fl_notifications.trainings.items import (
     training_key,
 )
 from fl_notifications.trainings.model import FINAL_STATES, TrainingState
+from fl_notifications.trainings.removals import Removal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -44,10 +44,10 @@ from fl_notifications.server.errors import (
     TrainingRepositoryError,
     WrongStateError,
 )
-from fl_notifications.server.removals import REMOVED_PREFIX, Removal
 from fl_notifications.server.writes import TRANSACTION, Table, attributes
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
+    REMOVED_PREFIX,
     TRAINING_ENTITY,
     AnyUuid,
     Item,
@@ -66,6 +66,7 @@ from fl_notifications.trainings.model import (
     TrainingState,
     canonical,
 )
+from fl_notifications.trainings.removals import Removal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

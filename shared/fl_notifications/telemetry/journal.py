@@ -197,6 +197,18 @@ class Journal:
         )
         self._tally.count("UnreadableItems", None)
 
+    def wrong_option(self, error: UnreadableItemError) -> None:
+        """An option of a training is unknown or unreadable; the change is told all the same."""
+        self._logger.warning(
+            "wrong option",
+            extra={
+                "item": printable(error.item),
+                "field": printable(error.field),
+                "reason": printable(error.reason),
+            },
+        )
+        self._tally.count("WrongOptions", None)
+
     def unfinished(self, training_uuid: str, sequence_number: str, reason: str) -> None:
         """A fan-out takes longer than one invocation has."""
         self._logger.warning(

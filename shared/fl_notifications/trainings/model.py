@@ -1,13 +1,15 @@
 """Trainings and participants as the trainings table holds them, parsed into frozen models."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
@@ -18,7 +20,7 @@ from fl_notifications.trainings.items import (
     listed,
     plain,
 )
-from fl_notifications.validation import first_error
+from fl_notifications.validation import all_errors, first_error
 
 # UUID() also reads spaces, signs and digits of other scripts, which SQS refuses in a group id.
 _SPELLINGS = re.compile(r"(?:urn:uuid:)?\{?[0-9A-Fa-f-]+\}?")
@@ -56,6 +58,43 @@ def canonical(uuid: AnyUuid) -> str:
 def same_uuid(one: AnyUuid, other: AnyUuid) -> bool:
     """Whether two spellings mean the same UUID."""
     return UUID(str(one)) == UUID(str(other))
+
+
+MAX_SETTINGS_BYTES: Final = 16 * 1024
+"""Of the settings that a participant is told with a round, as JSON."""
+
+
+def json_values(value: object) -> Any:
+    """A plain value of an item as JSON has it: numbers are numbers, sets are sorted lists."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Decimal():
+            return float(value)
+        case Mapping():
+            return {key: json_values(inner) for key, inner in value.items()}
+        case list():
+            return [json_values(inner) for inner in value]
+        case set() | frozenset():
+            return sorted(json_values(inner) for inner in value)
+        case _:
+            raise ValueError("must hold nothing but what JSON can say")
+
+
+def checked_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a round as JSON has them.
+
+    Raises:
+        ValueError: if JSON cannot say them, or they are too large.
+    """
+    values: Mapping[str, Any] = json_values(settings)
+    if len(json.dumps(values, separators=(",", ":")).encode()) > MAX_SETTINGS_BYTES:
+        raise ValueError(f"must be at most {MAX_SETTINGS_BYTES // 1024} KiB as JSON")
+    return values
+
+
+RoundSettings = Annotated[Mapping[str, Any], AfterValidator(checked_settings)]
+"""What participants are told with a round, for their own use."""
 
 
 class TrainingState(StrEnum):
@@ -130,7 +169,7 @@ class Participant(Receiver):
 
     joined_at: Annotated[str, Field(max_length=64)] | None = None
     model_uuid: Uuid | None = None
-    settings: Mapping[str, Any] | None = None
+    settings: RoundSettings | None = None
     reported: str | None = None
 
     @classmethod
@@ -150,6 +189,24 @@ class Participant(Receiver):
             **listed(item, name, tuple(cls.model_fields)),
         }
         return _validate(cls, values, name, {"uuid": "entity"})
+
+    @classmethod
+    def read(cls, item: Item) -> "tuple[Self, UnreadableItemError | None]":
+        """Parse what all notifications need; its settings, which only rounds need, if possible.
+
+        Returns:
+            The participant, and what is wrong with its settings; it has none then.
+
+        Raises:
+            UnreadableItemError: if it is not a participant by the contract, settings aside.
+        """
+        try:
+            return cls.from_item(item), None
+        except UnreadableItemError as error:
+            if error.field.partition(".")[0] != "settings":
+                raise
+            others = {key: value for key, value in item.items() if key != "settings"}
+            return cls.from_item(others), error
 
 
 class TrainingOptions(_Model):
@@ -195,12 +252,10 @@ class Progress(_Model):
 
     Attributes:
         round: the current round, counted from 0.
-        last_update: when the server last changed it, ISO 8601.
     """
 
     state: Annotated[TrainingState, Field(strict=False)]
     round: Annotated[int, Field(ge=0)]
-    last_update: Annotated[str, Field(max_length=64)] | None = None
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
@@ -222,6 +277,7 @@ class Training(Progress):
         started_at: when the current run started, ISO 8601, as the write side set it.
         selected: the participants that round notifications go to; None: all of them.
         settings: of the rounds, handed to every participant.
+        last_update: when the server last changed it, ISO 8601.
     """
 
     training_uuid: Uuid
@@ -231,7 +287,8 @@ class Training(Progress):
     error: Mapping[str, Any] | None = None
     started_at: Annotated[str, Field(max_length=64)] | None = None
     selected: Annotated[frozenset[Uuid], Field(strict=False, max_length=1000)] | None = None
-    settings: Mapping[str, Any] | None = None
+    settings: RoundSettings | None = None
+    last_update: Annotated[str, Field(max_length=64)] | None = None
 
     @property
     def error_reason(self) -> str | None:
@@ -252,6 +309,47 @@ class Training(Progress):
             # Others may keep a note of their own there: no reason not to tell people of the error.
             del values["error"]
         return _validate(cls, values, name, {})
+
+    @classmethod
+    def read(cls, item: Item) -> tuple[Self, dict[str, UnreadableItemError]]:
+        """Parse what can be read: only key, state and round have to be.
+
+        Returns:
+            The training, and what is wrong with which attributes; they are as if they were absent,
+            and a missing model or actor is a placeholder that must not be used.
+
+        Raises:
+            UnreadableItemError: if it does not say which training it is, or where that is.
+        """
+        name = item_name(item)
+        _check_key(item, name)
+        values: dict[str, Any] = {}
+        unreadable: dict[str, UnreadableItemError] = {}
+        for attribute in cls.model_fields:
+            try:
+                values |= listed(item, name, (attribute,))
+            except UnreadableItemError as no_value:
+                unreadable[attribute] = no_value
+        if not isinstance(values.get("error", {}), dict):
+            del values["error"]
+        try:
+            return cls.model_validate(values), unreadable
+        except ValidationError as invalid:
+            for field, why in all_errors(invalid):
+                wrong = UnreadableItemError(name, field, why)
+                unreadable.setdefault(field.partition(".")[0], wrong)
+        for attribute in _NEEDED:
+            if attribute in unreadable:
+                raise unreadable[attribute]
+        readable = {key: value for key, value in values.items() if key not in unreadable}
+        return cls.model_validate(_PLACEHOLDERS | readable), unreadable
+
+
+_NEEDED: Final = ("training_uuid", "state", "round")
+_PLACEHOLDERS: Final = {
+    "model_uuid": str(UUID(int=0)),
+    "actor": {"uuid": str(UUID(int=0)), "message_endpoint": ""},
+}
 
 
 def later(moment: str | None, than: str | None) -> bool:

@@ -1,25 +1,42 @@
 """The trainings table, as the functions read and change it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import itertools
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
+from fl_notifications.aws.batches import BATCH_GET, Sleep, until_done
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
     Item,
     UnreadableItemError,
+    participant_key,
+    removed_key,
     training_key,
 )
 from fl_notifications.trainings.model import (
     Participant,
     Training,
+    canonical,
 )
+from fl_notifications.trainings.removals import Removal
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 PAGE_SIZE = 1000
 """Participants read at once: some 300 KiB."""
+
+# What else the server keeps there may be large; and parsing takes most of the time.
+_PROJECTION: Final[dict[str, Any]] = {
+    "ProjectionExpression": "entity, message_endpoint, joined_at, model_uuid, #settings",
+    "ExpressionAttributeNames": {"#settings": "settings"},
+}
+
+
+class NotReadError(Exception):
+    """The table did not give all items that were asked for, after several tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +45,38 @@ class Page:
 
     Attributes:
         last: sort key of the last one, if more may follow; None on the last page.
+        without_settings: what is wrong with the settings of some of them, by their uuids.
     """
 
     participants: list[Participant]
-    last: str | None
+    last: str | None = None
+    without_settings: Mapping[str, UnreadableItemError] = field(default_factory=dict)
+
+
+type OnUnreadable = Callable[[UnreadableItemError, Item], None]
+"""Told of each item that is not a participant by the contract; it holds up no others."""
 
 
 class TrainingTable:
     """The trainings table; all reads are strongly consistent."""
 
     def __init__(
-        self, client: "DynamoDBClient", table_name: str, *, page_size: int = PAGE_SIZE
+        self,
+        client: "DynamoDBClient",
+        table_name: str,
+        *,
+        page_size: int = PAGE_SIZE,
+        sleep: Sleep = time.sleep,
     ) -> None:
-        """Use a table."""
+        """Use a table.
+
+        Args:
+            client: boto3's client.
+            table_name: name or ARN.
+            page_size: participants read at once.
+            sleep: waits between two tries of a call, in seconds.
+        """
+        self._sleep = sleep
         self._client = client
         self._table_name = table_name
         self._page_size = page_size
@@ -57,10 +93,22 @@ class TrainingTable:
         item: Item | None = answer.get("Item")
         return None if item is None else Training.from_item(item)
 
+    def removal(self, training_uuid: str, participant_uuid: str) -> Removal | None:
+        """Read who was removed by the service, and why; None if nobody was, or it is unreadable."""
+        answer = self._client.get_item(
+            TableName=self._table_name,
+            Key=removed_key(training_uuid, participant_uuid),
+            ConsistentRead=True,
+        )
+        try:
+            return Removal.from_item(answer["Item"]) if "Item" in answer else None
+        except UnreadableItemError:
+            return None
+
     def participant_pages(
         self,
         training_uuid: str,
-        on_unreadable: Callable[[UnreadableItemError, Item], None],
+        on_unreadable: OnUnreadable,
         *,
         resume_after: Callable[[], str | None] = lambda: None,
     ) -> Iterator[Page]:
@@ -68,19 +116,52 @@ class TrainingTable:
 
         Args:
             training_uuid: of the training.
-            on_unreadable: told of each item that is not a participant by the contract; the others
-                are not held up by it.
+            on_unreadable: told of what cannot be read.
             resume_after: asked, if there is more than one page, where to begin: a page's `last`, or
                 None for the beginning.
         """
         for items, last in self._participant_items(training_uuid, resume_after=resume_after):
-            participants = []
-            for item in items:
-                try:
-                    participants.append(Participant.from_item(item))
-                except UnreadableItemError as error:
-                    on_unreadable(error, item)
-            yield Page(participants, last)
+            yield _page(items, last, on_unreadable)
+
+    def participants_by_key(
+        self, training_uuid: str, uuids: Collection[str], on_unreadable: OnUnreadable
+    ) -> Page:
+        """Read some participants of a training, as many as there are, by their uuids.
+
+        Args:
+            training_uuid: of the training.
+            uuids: spelt as in their keys, or differently from that one spelling which is usual.
+            on_unreadable: told of what cannot be read.
+
+        Raises:
+            NotReadError: if the table did not give all of them.
+            ClientError: if the table refuses a call as a whole.
+        """
+        spelt = {*uuids, *(canonical(each) for each in uuids)}
+        items: list[Item] = []
+
+        def call(keys: list[Any]) -> list[Any]:
+            request: Any = {"Keys": keys, "ConsistentRead": True, **_PROJECTION}
+            answer = self._client.batch_get_item(RequestItems={self._table_name: request})
+            items.extend(answer["Responses"].get(self._table_name, []))
+            left: Any = answer.get("UnprocessedKeys", {}).get(self._table_name, {})
+            return list(left.get("Keys", []))
+
+        keys = (participant_key(training_uuid, each) for each in sorted(spelt))
+        for batch in itertools.batched(keys, BATCH_GET):
+            if left := until_done(list(batch), call, sleep=self._sleep):
+                raise NotReadError(f"{len(left)} participants")
+        return _page(_with_key(items, training_uuid), None, on_unreadable)
+
+    def count(self, training_uuid: str) -> int | None:
+        """How many participants a training has; None if they are more than a page."""
+        answer = self._client.query(
+            **self._participants_of(training_uuid),
+            Select="COUNT",
+            ConsistentRead=True,
+            Limit=self._page_size,
+        )
+        return None if "LastEvaluatedKey" in answer else answer["Count"]
 
     def _participant_items(
         self,
@@ -106,19 +187,40 @@ class TrainingTable:
                 }
             }
         answer = self._client.query(
-            TableName=self._table_name,
-            KeyConditionExpression="training_uuid = :training AND begins_with(entity, :prefix)",
-            ExpressionAttributeValues={
-                ":training": {"S": training_uuid},
-                ":prefix": {"S": PARTICIPANT_PREFIX},
-            },
-            # What else the server keeps there may be large; and parsing takes most of the time.
-            ProjectionExpression="entity, message_endpoint, joined_at, model_uuid",
+            **self._participants_of(training_uuid),
+            **_PROJECTION,
             ConsistentRead=True,
             Limit=self._page_size,
             **start,
         )
-        items: list[Item] = [
-            {**item, "training_uuid": {"S": training_uuid}} for item in answer["Items"]
-        ]
+        items = _with_key(answer["Items"], training_uuid)
         return items, answer.get("LastEvaluatedKey", {}).get("entity", {}).get("S")
+
+    def _participants_of(self, training_uuid: str) -> dict[str, Any]:
+        return {
+            "TableName": self._table_name,
+            "KeyConditionExpression": "training_uuid = :training AND begins_with(entity, :prefix)",
+            "ExpressionAttributeValues": {
+                ":training": {"S": training_uuid},
+                ":prefix": {"S": PARTICIPANT_PREFIX},
+            },
+        }
+
+
+def _with_key(items: Iterable[Item], training_uuid: str) -> list[Item]:
+    return [{**item, "training_uuid": {"S": training_uuid}} for item in items]
+
+
+def _page(items: Iterable[Item], last: str | None, on_unreadable: OnUnreadable) -> Page:
+    participants = []
+    without_settings = {}
+    for item in items:
+        try:
+            participant, error = Participant.read(item)
+        except UnreadableItemError as unreadable:
+            on_unreadable(unreadable, item)
+            continue
+        participants.append(participant)
+        if error is not None:
+            without_settings[participant.uuid] = error
+    return Page(participants, last, without_settings)

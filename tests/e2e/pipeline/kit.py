@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
@@ -95,6 +96,10 @@ def arrived(receiver: Participant, number: int, *, seconds: float = PATIENCE) ->
     in_time = receiver.wait_for(lambda requests: len(requests) >= number, timeout_seconds=seconds)
     assert in_time, f"{receiver.name} has got {receiver.labels}, not {number} requests"
     return receiver.requests
+
+
+NOBODY_NEEDED: Final = {"min_participants": 0}
+"""Options of a training that may run without participants."""
 
 
 # --- an FL server --------------------------------------------------------------------------------
@@ -209,6 +214,7 @@ class FlServer:
         self._table = stack.output("TrainingsTable")
         self._actor = actor
         self._canaries: TrainingItem | None = None
+        self._number_of_canaries = 0
 
     def training(
         self,
@@ -237,16 +243,29 @@ class FlServer:
         """Return when the stream has been read up to here.
 
         A canary that joins now is told of the start: the emulator reads the stream in the order of
-        the writes. (AWS keeps the order per item.)
+        the writes. (AWS keeps the order per training.)
         """
         if self._canaries is None:
-            self._canaries = self.training(state="ONGOING")
+            self._canaries = self.training(state="ONGOING", options=NOBODY_NEEDED)
         training = self._canaries
-        told = len(self._actor.requests)
-        training.put(f"PARTICIPANT#{some_uuid()}", message_endpoint=self._actor.message_endpoint)
+        self._number_of_canaries += 1
+        # With a `joined_at` it is told the start once, and so can be counted.
+        training.put(
+            f"PARTICIPANT#{some_uuid()}",
+            message_endpoint=self._actor.message_endpoint,
+            joined_at=datetime.now(UTC).isoformat(),
+        )
         assert self._actor.wait_for(
-            lambda requests: any(
-                request.message["training_uuid"] == training.uuid for request in requests[told:]
+            lambda requests: (
+                len(
+                    [
+                        request
+                        for request in requests
+                        if request.message["training_uuid"] == training.uuid
+                        and request.label == START
+                    ]
+                )
+                >= self._number_of_canaries
             ),
             timeout_seconds=PATIENCE,
         ), "the canary was not told of its start"
@@ -411,6 +430,8 @@ class Outcomes:
         messages = self._reader.messages()
         for message in messages[self._read :]:
             event = message.json
+            if "notification_type" not in event["detail"]:
+                continue  # of a change, not of an outcome
             self._by_training[event["detail"]["training_uuid"]].append(event)
         self._read = len(messages)
         return [

@@ -13,6 +13,7 @@ from fl_notifications_cli.participants import ParticipantServer
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,
+    NOBODY_NEEDED,
     REMOVED,
     START,
     FlServer,
@@ -32,9 +33,9 @@ NOTHING: list[str] = []
 STARTS = [START, update(0)]
 
 BEFORE: list[Step] = [("ONGOING", 0, STARTS)]
-BEFORE_NOTHING: list[Step] = [*BEFORE, (GONE, 0, NOTHING)]
+BEFORE_NOTHING: list[Step] = [*BEFORE, (GONE, 0, [ERROR])]
 BEFORE_INITIAL: list[Step] = [*BEFORE, ("INITIAL", 0, NOTHING)]
-"""The participants have been told of a start before, so that it is out of the way."""
+"""The participants have been told of a run before."""
 
 ROWS: dict[str, list[Step]] = {
     "ONGOING from nothing": [("ONGOING", 0, STARTS)],
@@ -58,15 +59,15 @@ ROWS: dict[str, list[Step]] = {
         ("MODEL_TEST", 2, [model_test(2)]),
         ("ONGOING", 3, [update(3)]),
     ],
-    "ONGOING from COMPLETED": [("COMPLETED", 5, [FINISHED]), ("ONGOING", 5, [update(5)])],
-    "ONGOING from ERROR": [("ERROR", 5, [ERROR]), ("ONGOING", 6, [update(6)])],
-    "SWAG_ROUND from nothing": [*BEFORE_NOTHING, ("SWAG_ROUND", 0, [swag(0)])],
-    "SWAG_ROUND from INITIAL": [*BEFORE_INITIAL, ("SWAG_ROUND", 0, [swag(0)])],
+    "ONGOING from COMPLETED": [("COMPLETED", 5, [FINISHED]), ("ONGOING", 5, [START, update(5)])],
+    "ONGOING from ERROR": [("ERROR", 5, [ERROR]), ("ONGOING", 6, [START, update(6)])],
+    "SWAG_ROUND from nothing": [*BEFORE_NOTHING, ("SWAG_ROUND", 0, [START, swag(0)])],
+    "SWAG_ROUND from INITIAL": [*BEFORE_INITIAL, ("SWAG_ROUND", 0, [START, swag(0)])],
     "SWAG_ROUND, same round": [("ONGOING", 0, STARTS), ("SWAG_ROUND", 0, [swag(0)])],
     "SWAG_ROUND, another round": [("ONGOING", 0, STARTS), ("SWAG_ROUND", 1, [swag(1)])],
     "SWAG_ROUND again": [*BEFORE, ("SWAG_ROUND", 1, [swag(1)]), ("SWAG_ROUND", 2, [swag(2)])],
-    "MODEL_TEST from nothing": [*BEFORE_NOTHING, ("MODEL_TEST", 0, [model_test(0)])],
-    "MODEL_TEST from INITIAL": [*BEFORE_INITIAL, ("MODEL_TEST", 0, [model_test(0)])],
+    "MODEL_TEST from nothing": [*BEFORE_NOTHING, ("MODEL_TEST", 0, [START, model_test(0)])],
+    "MODEL_TEST from INITIAL": [*BEFORE_INITIAL, ("MODEL_TEST", 0, [START, model_test(0)])],
     "MODEL_TEST, same round": [("ONGOING", 0, STARTS), ("MODEL_TEST", 0, [model_test(0)])],
     "MODEL_TEST from SWAG_ROUND, another round": [
         *BEFORE,
@@ -98,7 +99,11 @@ ROWS: dict[str, list[Step]] = {
         ("ONGOING", 0, STARTS),
         ("INITIAL", 0, NOTHING),
         ("INITIAL", 1, NOTHING),
-        # Told of the start already: once for each joining.
+        ("ONGOING", 1, [START, update(1)]),
+    ],
+    "ONGOING again after ERROR: the run goes on, and its start is told": [
+        *BEFORE,
+        ("ERROR", 0, [ERROR]),
         ("ONGOING", 1, [update(1)]),
     ],
 }
@@ -142,7 +147,7 @@ def test_changes_of_anything_else_tell_nobody(
     expect(one, START, update(0), update(1))
 
 
-def test_a_deleted_training_tells_nobody(
+def test_a_training_that_is_deleted_while_it_runs_has_ended_with_an_error(
     fl_server: FlServer, participants: ParticipantServer
 ) -> None:
     one = participants.add()
@@ -150,8 +155,10 @@ def test_a_deleted_training_tells_nobody(
     expect(one, START, update(0))
 
     training.delete()
+    error = expect(one, START, update(0), ERROR)[-1]
+    assert error.message["body"]["data"]["reason"] == "the training was deleted"
     training.write("COMPLETED")
-    expect(one, START, update(0), FINISHED)
+    expect(one, START, update(0), ERROR, FINISHED)
 
 
 # --- the actor -----------------------------------------------------------------------------------
@@ -204,7 +211,7 @@ def test_an_actor_without_participants_is_told(
 ) -> None:
     actor = participants.add()
 
-    training = fl_server.training(state="ONGOING", actor=actor)
+    training = fl_server.training(state="ONGOING", actor=actor, options=NOBODY_NEEDED)
     training.write("COMPLETED")
 
     expect(actor, FINISHED)
@@ -218,7 +225,7 @@ def test_a_late_joiner_is_told_of_the_start_then_of_the_next_round(
     state: str, fl_server: FlServer, participants: ParticipantServer
 ) -> None:
     late = participants.add()
-    training = fl_server.training(state=state)
+    training = fl_server.training(state=state, options=NOBODY_NEEDED)
     fl_server.let_it_be_read()
 
     training.join(late)
@@ -233,14 +240,14 @@ def test_who_joins_when_nothing_runs_is_told_nothing_yet(
     state: str | None, fl_server: FlServer, participants: ParticipantServer
 ) -> None:
     one = participants.add()
-    training = fl_server.training(state=state)
+    training = fl_server.training(state=state, options=NOBODY_NEEDED)
     fl_server.let_it_be_read()
 
     training.join(one)
     fl_server.let_it_be_read()
 
-    training.write("MODEL_TEST")
-    expect(one, model_test(0))
+    training.write("MODEL_TEST", options=NOBODY_NEEDED)
+    expect(one, START, model_test(0))
 
 
 def test_a_changed_participant_is_told_nothing(
@@ -275,7 +282,7 @@ def test_the_start_is_told_once_for_each_joining(
     fl_server: FlServer, participants: ParticipantServer
 ) -> None:
     one = participants.add()
-    training = fl_server.training(state="ONGOING")
+    training = fl_server.training(state="ONGOING", options=NOBODY_NEEDED)
     fl_server.let_it_be_read()
     first, second = "2026-03-01T12:00:00+00:00", "2026-03-01T12:00:01+00:00"
 
@@ -289,7 +296,7 @@ def test_the_start_is_told_once_for_each_joining(
 # --- who leaves ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["INITIAL", "ONGOING", "SWAG_ROUND", "MODEL_TEST", "ERROR"])
+@pytest.mark.parametrize("state", ["ONGOING", "SWAG_ROUND", "MODEL_TEST", "ERROR"])
 def test_who_is_removed_is_told_so_and_nothing_more(
     state: str, fl_server: FlServer, participants: ParticipantServer
 ) -> None:
@@ -298,10 +305,9 @@ def test_who_is_removed_is_told_so_and_nothing_more(
     fl_server.let_it_be_read()
     training.write(state)
     told = {
-        "INITIAL": [],
         "ONGOING": STARTS,
-        "SWAG_ROUND": [swag(0)],
-        "MODEL_TEST": [model_test(0)],
+        "SWAG_ROUND": [START, swag(0)],
+        "MODEL_TEST": [START, model_test(0)],
         "ERROR": [ERROR],
     }[state]
     expect(goes, *told)
@@ -310,13 +316,14 @@ def test_who_is_removed_is_told_so_and_nothing_more(
     expect(goes, *told, REMOVED)
 
     training.write("MODEL_TEST", 1)
-    expect(stays, *told, model_test(1))
+    again = [START] if state == "ERROR" else []
+    expect(stays, *told, *again, model_test(1))
     fl_server.let_it_be_read()
     assert goes.labels == [*told, REMOVED]
 
 
 @pytest.mark.parametrize("how", ["the training is COMPLETED", "there is no training"])
-def test_who_is_removed_after_the_end_is_told_nothing(
+def test_who_is_removed_after_the_end_was_told_is_told_nothing_more(
     how: str, fl_server: FlServer, participants: ParticipantServer
 ) -> None:
     one = participants.add()
@@ -329,7 +336,7 @@ def test_who_is_removed_after_the_end_is_told_nothing(
     fl_server.let_it_be_read()
 
     # Let something else be sent to it, which would come after that.
-    training.write("SWAG_ROUND")
+    training.write("SWAG_ROUND", options=NOBODY_NEEDED)
     fl_server.let_it_be_read()
     training.join(one, joined_at="2026-03-01T12:00:00+00:00")
     expect(one, FINISHED, START)

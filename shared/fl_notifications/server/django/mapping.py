@@ -13,8 +13,8 @@ from fl_notifications.server.checks import read_options
 from fl_notifications.server.desired import Seen
 from fl_notifications.server.django import conf
 from fl_notifications.server.reconciler import Ended
-from fl_notifications.server.removals import Removal
 from fl_notifications.trainings.model import Receiver, TrainingState
+from fl_notifications.trainings.removals import Removal
 
 
 class Mapping:

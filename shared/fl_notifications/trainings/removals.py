@@ -1,14 +1,19 @@
 """Who was removed by the service, and why: the `REMOVED#` items of the trainings table."""
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fl_notifications.trainings.items import Item, UnreadableItemError, item_name, listed, plain
+from fl_notifications.trainings.items import (
+    REMOVED_PREFIX,
+    Item,
+    UnreadableItemError,
+    item_name,
+    listed,
+    plain,
+)
 from fl_notifications.trainings.model import Uuid
 from fl_notifications.validation import first_error
-
-REMOVED_PREFIX: Final = "REMOVED#"
 
 
 class Removal(BaseModel):

@@ -1,0 +1,42 @@
+"""The entries of runs that a batch of records needs: each is read once, and written if it grows."""
+
+from dataclasses import dataclass, field
+
+from fl_notifications.outcomes.runs import Run, Runs, later_than
+
+
+class EntryChangedError(Exception):
+    """Somebody else has written a training's entry meanwhile, and knows less than is told now."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Kept for one invocation."""
+
+    runs: Runs
+    _read: dict[str, Run | None] = field(default_factory=dict)
+
+    def of(self, training_uuid: str) -> Run | None:
+        """The entry of a training, read consistently the first time it is asked for.
+
+        Raises:
+            ClientError: if the ledger cannot be read.
+        """
+        if training_uuid not in self._read:
+            self._read[training_uuid] = self.runs.read(training_uuid)
+        return self._read[training_uuid]
+
+    def write(self, training_uuid: str, run: Run) -> None:
+        """Write the entry of a training.
+
+        Raises:
+            EntryChangedError: if it is not as it was read; the record has to be judged anew.
+            ClientError: if the ledger refuses it for another reason.
+        """
+        if self.runs.write(run, self.of(training_uuid)):
+            self._read[training_uuid] = run
+            return
+        del self._read[training_uuid]
+        now = self.of(training_uuid)
+        if now is None or later_than(run.told, now.told):
+            raise EntryChangedError(training_uuid)
