@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO, StringIO
 from typing import Any
@@ -27,7 +27,7 @@ from fl_notifications_cli.stack import Stack as CliStack
 from tests.cloudformation import REGION, STACK_NAME
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
-from tests.integration.handlers import Function
+from tests.integration.handlers import Function, with_poster
 from tests.integration.stack import Record, Stack
 from tests.made import (
     ACTOR,
@@ -113,7 +113,8 @@ class Accepting:
 
     posts: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del turn
         name = url.split("/")[2].partition(".")[0]
         kind = json.loads(body)["notification_type"]
         self.posts.append((name, kind, {k.lower(): v for k, v in headers.items()}["webhook-id"]))
@@ -291,7 +292,7 @@ def told(stack: Stack) -> list[tuple[str, str, int | None]]:
 
 def deliver_all(stack: Stack, deliver: Function, receivers: Accepting) -> None:
     """Deliver until the queue is empty."""
-    deliverer = replace(deliver.app.deliverer, poster=receivers)
+    deliverer = with_poster(deliver, receivers)
     for _ in range(50):
         batch = stack.receive()
         if not batch["Records"]:

@@ -107,7 +107,7 @@ def summary(story: TrainingStory, *, name: Name = nameless) -> RenderableType:
     head = Text()
     head.append(f"Training {printable(story.training_uuid)}", style="bold")
     head.append(
-        f"  {_day(begin)} {begin:%H:%M:%S} to "
+        f"\n{_day(begin)} {begin:%H:%M:%S} to "
         f"{'' if _day(begin) == _day(end) else _day(end) + ' '}{end:%H:%M:%S} UTC\n"
     )
     head.append(
