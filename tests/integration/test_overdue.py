@@ -12,12 +12,9 @@ from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, notification_i
 from fl_notifications.notification_type import NotificationType
 from functions.callback_failure import overdue as overdue_module
 from functions.callback_failure.overdue import BUDGET_SECONDS
+from tests.events import BEFORE, BEGAN_AT, RUN, change
 from tests.integration.callbacks import (
-    BEFORE,
-    BEGAN_AT,
-    RUN,
     Failure,
-    change,
     given,
     leave,
     meanwhile,
