@@ -61,6 +61,7 @@ class Aws:
             "DynamoDB_20120810.Query": self.query,
             "DynamoDB_20120810.GetItem": self.get,
             "DynamoDB_20120810.PutItem": self.put,
+            "DynamoDB_20120810.DeleteItem": self.delete,
             "AmazonSQS.SendMessageBatch": self.send,
             "AWSEvents.PutEvents": self.put_events,
         }[operation](given)
@@ -86,7 +87,13 @@ class Aws:
         return {} if item is None else {"Item": item}
 
     def put(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["TableName"] == "waiting":
+            return {}
         self.ledger[given["Item"]["notification_id"]["S"]] = given["Item"]
+        return {}
+
+    def delete(self, given: dict[str, Any]) -> dict[str, Any]:
+        assert given["TableName"] == "waiting"
         return {}
 
     def put_events(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +154,9 @@ class Direct:
     def put_item(self, **given: Any) -> dict[str, Any]:
         return self.aws.put(given)
 
+    def delete_item(self, **given: Any) -> dict[str, Any]:
+        return self.aws.delete(given)
+
     def put_events(self, **given: Any) -> dict[str, Any]:
         return self.aws.put_events(given)
 
@@ -168,6 +178,7 @@ def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
                 log_level="INFO",
                 trainings_table="trainings",
                 ledger_table="ledger",
+                waiting_table="waiting",
                 deliveries_queue_url="https://sqs.example/queue.fifo",
                 stream_dlq_url="https://sqs.example/dlq",
                 outcomes_bus="outcomes",

@@ -13,6 +13,7 @@ from uuid import uuid4
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.post import Answer, Responded
@@ -197,13 +198,14 @@ def _do_not_wait(params: dict[str, Any], **_: Any) -> None:
 
 
 def put(stack: Stack, output: str, body: str, **attributes: str) -> None:
-    """Put a letter into a dead-letter queue, as AWS does."""
-    group = uuid4().hex
-    fifo: Any = (
-        {"MessageGroupId": group, "MessageDeduplicationId": group}
-        if output == "DeliveriesDlqUrl"
-        else {}
-    )
+    """Put a letter into a dead-letter queue, as AWS does; a delivery in its own message group."""
+    fifo: Any = {}
+    if output == "DeliveriesDlqUrl":
+        try:
+            group = Delivery.model_validate_json(body).group
+        except ValidationError:
+            group = "poison"
+        fifo = {"MessageGroupId": group, "MessageDeduplicationId": uuid4().hex}
     stack.sqs.send_message(
         QueueUrl=stack.output(output),
         MessageBody=body,
@@ -492,7 +494,7 @@ def test_a_letter_may_hold_anything_and_what_cannot_be_put_back_stays(
 
 def test_listing_takes_nothing_out_and_hides_nothing(stack: Stack, cli: Cli) -> None:
     for number in range(12):
-        made = delivery(notification_id=f"n{number}")
+        made = delivery(f"p{number}", notification_id=f"n{number}")
         put(stack, "DeliveriesDlqUrl", made.message)
         put(stack, "CallbacksDlqUrl", json.dumps(event(attempts=number)))
     found = cli.letters()
@@ -600,6 +602,17 @@ def test_no_more_are_put_back_than_asked_for(stack: Stack, cli: Cli) -> None:
     code, out, _ = cli("redrive", "deliveries", "--yes", "--limit", "3")
     assert (code, out.strip()) == (0, "3 put back, 0 left.")
     assert (len(stack.delivered()), visible(stack, "DeliveriesDlqUrl")) == (3, 1)
+
+
+def test_letters_of_one_receiver_are_put_back_in_order(stack: Stack, cli: Cli) -> None:
+    """Also if they are more than one portion: the first ones have to leave before others show."""
+    for number in range(25):
+        put(stack, "DeliveriesDlqUrl", delivery(notification_id=f"n{number}").message)
+        put(stack, "DeliveriesDlqUrl", delivery("two", notification_id=f"t{number}").message)
+    assert cli.redrive("deliveries") == (0, "50 put back, 0 left.")
+    ids = [each["notification_id"] for each in stack.delivered()]
+    for mark in "nt":
+        assert [each for each in ids if each[0] == mark] == [f"{mark}{n}" for n in range(25)]
 
 
 # --- redrive: changes -----------------------------------------------------------------------------

@@ -345,6 +345,7 @@ class World:
                 outcomes_bus=BUS,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
+                waiting_table=WAITING,
             ),
             build_notifications.Clients(
                 dynamodb=self._client(process, self.build, "dynamodb", self.dynamodb),
