@@ -30,7 +30,7 @@ from tests.e2e.pipeline.kit import (
     some_uuid,
     update,
 )
-from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
+from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining, at_first_round
 
 LONG: Final = 120.0
 """Until a participant that is down has failed: six attempts, 15 s of waiting between them."""
@@ -246,7 +246,7 @@ def test_the_failure_of_one_membership_does_not_concern_the_next(
     policy: str, fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
 ) -> None:
     """A dead participant is removed and joins again while its notice is still tried."""
-    bad, good = participants.add(rejecting(0, status=None)), participants.add()
+    bad, good = participants.add(at_first_round(None)), participants.add()
     training = fl_server.training(state=None)
     training.join(bad, good, joined_at=datetime.now(UTC).isoformat())
     training.write("ONGOING", options={"failure_policy": policy})
