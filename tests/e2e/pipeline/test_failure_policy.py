@@ -229,6 +229,18 @@ def test_a_training_that_starts_without_participants_ends(fl_server: FlServer) -
     eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
 
 
+def test_a_training_that_starts_without_a_required_participant_ends(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one, missing = participants.add(), some_uuid()
+    training = fl_server.training(
+        one, state="ONGOING", options={"required_participants": [missing]}
+    )
+
+    expect(one, START, update(0), ERROR)
+    assert training.read()["error"]["receiver_uuid"] == missing
+
+
 def test_who_cannot_be_told_does_not_count(
     fl_server: FlServer, participants: ParticipantServer
 ) -> None:
