@@ -14,6 +14,7 @@ from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.logger import entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
+from functions.deliver_notification.authorities import tls_context
 from functions.deliver_notification.bootstrap import Clients, build
 from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings
@@ -44,6 +45,7 @@ deliverer = build(
             own_services=own_services(os.environ),
         ),
         timeout_seconds=settings.request_timeout_seconds,
+        tls=tls_context(settings.private_authorities),
         control=control_name(settings.deliveries_queue_url),
     ),
     executor,

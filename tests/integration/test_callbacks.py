@@ -19,16 +19,12 @@ from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.trainings.model import Receiver, TrainingState
 from functions.callback_failure.changes import READINGS
 from functions.callback_failure.worker import RESERVE_SECONDS
+from tests.events import AFTERWARDS, BEFORE, FINISHED_AT, RUN, change
 from tests.integration.callbacks import (
-    AFTERWARDS,
-    BEFORE,
     FAILED,
-    FINISHED_AT,
     REJECTED,
-    RUN,
     Failure,
     cancel,
-    change,
     dead_letters,
     done,
     event,

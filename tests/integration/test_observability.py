@@ -371,6 +371,9 @@ def check_exists(seen: Seen, metric: Metric) -> None:
         return
     known = AWS_METRICS[metric.namespace]
     assert metric.name in known.units
+    if metric.namespace == "AWS/Events":
+        check_rule_exists(seen, dict(metric.dimensions))
+        return
     ((name, value),) = metric.dimensions
     assert name == known.dimension
     attribute = "QueueName" if known.resource == "AWS::SQS::Queue" else None
@@ -379,6 +382,18 @@ def check_exists(seen: Seen, metric: Metric) -> None:
         for each in resources(known.resource)
     }
     assert value in names
+
+
+def check_rule_exists(seen: Seen, dimensions: Mapping[str, str]) -> None:
+    assert set(dimensions) == {"EventBusName", "RuleName"}
+    assert dimensions["EventBusName"] == seen.stack.output("OutcomesBus")
+    names = [each["Name"] for each in resources("AWS::Events::Rule").values()] + [
+        trigger["Properties"]["RuleName"]
+        for function in resources("AWS::Serverless::Function").values()
+        for trigger in function.get("Events", {}).values()
+        if trigger["Type"] == "EventBridgeRule"
+    ]
+    assert dimensions["RuleName"] in map(seen.stack.value, names)
 
 
 def test_every_alarm_looks_at_a_metric_that_there_is(seen: Seen) -> None:

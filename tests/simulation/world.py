@@ -375,6 +375,7 @@ class World:
                 request_timeout_seconds=self.stack.request_timeout_seconds,
                 allowed_private_networks=(),
                 allow_plain_http=True,
+                private_authorities="",
                 waiting_table=WAITING,
                 mailbox_deadline_seconds=3600,
             ),
