@@ -221,9 +221,9 @@ def _mailboxes(
     yield "## Mailboxes"
     yield ""
     yield (
-        f"A poll that finds nothing takes {cpu['empty']:.2f} ms of CPU, one that acknowledges ten "
-        f"notifications {cpu['acknowledging ten']:.1f} (`benchmarks/results.json`). A million empty "
-        f"polls cost {empty:.2f} dollars; a function URL has no price of its own. A million "
+        f"A poll that finds nothing takes {cpu['empty']:.2f} ms of CPU, one that acknowledges "
+        f"ten {cpu['acknowledging ten']:.1f} (`benchmarks/results.json`). A million "
+        f"empty polls cost {empty:.2f} dollars; a function URL has no price of its own. A million "
         f"notifications, each fetched and acknowledged by itself, cost {pulled:.2f} more than "
         "their queue, ledger and events above, and no POST. Idle, in a month of 730 hours:"
     )

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import boto3
@@ -25,7 +25,7 @@ from fl_notifications.aws.clients import CLIENT_CONFIG
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.queue import WINDOW
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.logger import Logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.trainings.items import REDRIVEN_AS
 from fl_notifications.trainings.table import PAGE_SIZE
@@ -167,10 +167,7 @@ class Direct:
 @contextmanager
 def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
     """The function's logic, as in its app."""
-    logger = logging.getLogger(SERVICE)
-    journal = Journal(make_logger(SERVICE), Tally("test"))
-    cast("logging.StreamHandler[Any]", logger.handlers[0]).setStream(_Nowhere())
-    logger.propagate = False  # pytest keeps what comes to the root logger
+    journal = Journal(Logger(SERVICE, logging.INFO, stream=_Nowhere()), Tally("test"))
     with ThreadPoolExecutor(WINDOW) as executor:
         yield build(
             Settings(
@@ -187,7 +184,6 @@ def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
             journal,
             executor=executor,
         )
-    del logging.Logger.manager.loggerDict[SERVICE]
 
 
 @pytest.fixture

@@ -227,7 +227,9 @@ def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     )
     pipeline.change(training_item(round=3, state="COMPLETED", options=options))
     other = {"training_uuid": OTHER_UUID, "actor": {"uuid": uuid_of("a"), "message_endpoint": "x"}}
-    pipeline.change(training_item(**other), training_item(**other | {"state": "ERROR"}))
+    pipeline.change(
+        training_item(**other, options={"no such": 1}), training_item(**other | {"state": "ERROR"})
+    )
     pipeline.work_off()
     pipeline.lose_the_secret()
     pipeline.fail_a_callback()
@@ -341,6 +343,8 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
         "RepeatsSuppressed",
         "SecretTroubles",
         "UnreadableItems",
+        "WrongOptions",
+        "TypeUnknown",
         "WaitingAge",
         "CallbackAge",
         "DeliveryLatency",
