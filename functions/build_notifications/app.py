@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
+from fl_notifications.aws.batches import PartialItemFailureResponse
 from fl_notifications.aws.clients import CLIENT_CONFIG, CONNECTIONS
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger

@@ -14,7 +14,7 @@ from functions.callback_failure.bootstrap import Clients, build
 from functions.callback_failure.settings import Settings
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 SERVICE = "callback_failure"
 

@@ -19,7 +19,7 @@ from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 SERVICE = "deliver_notification"
 

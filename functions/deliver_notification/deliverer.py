@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 RESERVE_SECONDS: Final = 5.0
 """Kept free before the function's timeout, to record and report what was done."""
@@ -333,6 +333,9 @@ class _Invocation:
             self._give_up(group.messages, "no threads left")
             return
         self._under_way[future] = _Post(group, started)
+        if before is None and delivery.own:
+            # A program has sent it: its life in the log begins here, as nobody else writes there.
+            self._on.journal.built(delivery, self._on.clock.now())
 
     def _wait_for_answers(self) -> None:
         """Wait until there is something to do; what has ended is then a step to settle."""
