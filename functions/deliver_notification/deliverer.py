@@ -18,7 +18,7 @@ from concurrent.futures import (
     Executor,
     Future,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
@@ -36,7 +36,7 @@ from functions.deliver_notification.answers import MAX_WAIT_SECONDS
 from functions.deliver_notification.attempts import Attempted, Attempter, NotAttempted
 from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.messages import Message, PoisonError, parse
-from functions.deliver_notification.receipts import Receipts
+from functions.deliver_notification.receipts import TROUBLE_SECONDS, Receipts
 from functions.deliver_notification.settling import MAX_STEPS, Settler, Step
 
 if TYPE_CHECKING:
@@ -435,7 +435,7 @@ class _Invocation:
             for _, group in steps:
                 self._give_up(group.messages, "the ledger did not take it")
         else:
-            self._unrecorded.extend(steps)
+            self._unrecorded.extend((_waiting_longer(step), group) for step, group in steps)
             self._record_again_at = self._on.clock.monotonic() + min(
                 self._record_wait, self._left() - RESERVE_SECONDS
             )
@@ -500,3 +500,8 @@ class _Invocation:
     def _oldest(self) -> float:
         """When the oldest POST that is under way was started: they are kept in that order."""
         return next(iter(self._under_way.values())).started
+
+
+def _waiting_longer(step: Step) -> Step:
+    """A step whose write seemed to fail: it may still take effect, before the next attempt ends."""
+    return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))
