@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-
+from fl_notifications.aws.batches import PartialItemFailureResponse
 from fl_notifications.outcomes.runs import Runs
 from fl_notifications.telemetry.journal import Journal
 from functions.build_notifications.builder import Builder, OutOfTimeError

@@ -12,6 +12,7 @@ from fl_notifications.deliveries.queue import WINDOW, DeadLetterQueue, DeliveryQ
 from fl_notifications.notifications.announcer import Announcer
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.runs import Runs
+from fl_notifications.outcomes.waiting import WaitingTable
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.table import PAGE_SIZE, TrainingTable
 from functions.build_notifications.batch import Batches
@@ -19,6 +20,7 @@ from functions.build_notifications.builder import Builder
 from functions.build_notifications.checkpoints import Checkpoints
 from functions.build_notifications.dead_letters import DeadLetters
 from functions.build_notifications.patience import Patience
+from functions.build_notifications.rounds import Rounds
 from functions.build_notifications.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             bus=OutcomeBus(
                 clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
             ),
+            rounds=Rounds(WaitingTable(clients.dynamodb, settings.waiting_table, sleep=sleep)),
             dead_letters=dead_letters,
             journal=journal,
         ),

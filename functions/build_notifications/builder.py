@@ -19,6 +19,7 @@ from functions.build_notifications.judge import judge
 from functions.build_notifications.options import wrong_options
 from functions.build_notifications.participants import follow, participant_unreadable
 from functions.build_notifications.records import Change
+from functions.build_notifications.rounds import Rounds
 
 FAN_OUT_RESERVE_SECONDS: Final = 60.0
 """No further page is begun with less time than this: what is under way has to reach the queue."""
@@ -36,6 +37,7 @@ class Builder:
     checkpoints: Checkpoints
     announcer: Announcer
     bus: OutcomeBus
+    rounds: Rounds
     dead_letters: DeadLetters
     journal: Journal
 
@@ -92,6 +94,7 @@ class Builder:
         if event is not None:
             self.bus.tell([event], change.at)
         if verdict.run is not None:
+            self.rounds.follow(verdict.run, entries.of(change.training_uuid), change.at)
             entries.write(change.training_uuid, verdict.run)
 
     def _announce(

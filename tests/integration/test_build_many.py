@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import boto3
@@ -25,7 +25,7 @@ from fl_notifications.aws.clients import CLIENT_CONFIG
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.queue import WINDOW
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.logger import Logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.trainings.items import REDRIVEN_AS
 from fl_notifications.trainings.table import PAGE_SIZE
@@ -61,6 +61,7 @@ class Aws:
             "DynamoDB_20120810.Query": self.query,
             "DynamoDB_20120810.GetItem": self.get,
             "DynamoDB_20120810.PutItem": self.put,
+            "DynamoDB_20120810.DeleteItem": self.delete,
             "AmazonSQS.SendMessageBatch": self.send,
             "AWSEvents.PutEvents": self.put_events,
         }[operation](given)
@@ -86,7 +87,13 @@ class Aws:
         return {} if item is None else {"Item": item}
 
     def put(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["TableName"] == "waiting":
+            return {}
         self.ledger[given["Item"]["notification_id"]["S"]] = given["Item"]
+        return {}
+
+    def delete(self, given: dict[str, Any]) -> dict[str, Any]:
+        assert given["TableName"] == "waiting"
         return {}
 
     def put_events(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +154,9 @@ class Direct:
     def put_item(self, **given: Any) -> dict[str, Any]:
         return self.aws.put(given)
 
+    def delete_item(self, **given: Any) -> dict[str, Any]:
+        return self.aws.delete(given)
+
     def put_events(self, **given: Any) -> dict[str, Any]:
         return self.aws.put_events(given)
 
@@ -157,10 +167,7 @@ class Direct:
 @contextmanager
 def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
     """The function's logic, as in its app."""
-    logger = logging.getLogger(SERVICE)
-    journal = Journal(make_logger(SERVICE), Tally("test"))
-    cast("logging.StreamHandler[Any]", logger.handlers[0]).setStream(_Nowhere())
-    logger.propagate = False  # pytest keeps what comes to the root logger
+    journal = Journal(Logger(SERVICE, logging.INFO, stream=_Nowhere()), Tally("test"))
     with ThreadPoolExecutor(WINDOW) as executor:
         yield build(
             Settings(
@@ -168,6 +175,7 @@ def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
                 log_level="INFO",
                 trainings_table="trainings",
                 ledger_table="ledger",
+                waiting_table="waiting",
                 deliveries_queue_url="https://sqs.example/queue.fifo",
                 stream_dlq_url="https://sqs.example/dlq",
                 outcomes_bus="outcomes",
@@ -176,7 +184,6 @@ def put_together(dynamodb: Any, sqs: Any, events: Any) -> Iterator[Batches]:
             journal,
             executor=executor,
         )
-    del logging.Logger.manager.loggerDict[SERVICE]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from uuid import uuid4
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.post import Answer, Responded
@@ -25,6 +26,7 @@ from fl_notifications_cli import main, secret
 from fl_notifications_cli.dead_letters import commands, redriving
 from fl_notifications_cli.stack import Stack as CliStack
 from tests.cloudformation import REGION, STACK_NAME
+from tests.events import change
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function, with_poster
@@ -196,13 +198,14 @@ def _do_not_wait(params: dict[str, Any], **_: Any) -> None:
 
 
 def put(stack: Stack, output: str, body: str, **attributes: str) -> None:
-    """Put a letter into a dead-letter queue, as AWS does."""
-    group = uuid4().hex
-    fifo: Any = (
-        {"MessageGroupId": group, "MessageDeduplicationId": group}
-        if output == "DeliveriesDlqUrl"
-        else {}
-    )
+    """Put a letter into a dead-letter queue, as AWS does; a delivery in its own message group."""
+    fifo: Any = {}
+    if output == "DeliveriesDlqUrl":
+        try:
+            group = Delivery.model_validate_json(body).group
+        except ValidationError:
+            group = "poison"
+        fifo = {"MessageGroupId": group, "MessageDeduplicationId": uuid4().hex}
     stack.sqs.send_message(
         QueueUrl=stack.output(output),
         MessageBody=body,
@@ -438,6 +441,13 @@ def test_a_callback_that_lambda_gave_up_tells_its_error(stack: Stack, cli: Cli) 
     assert letter["about"] == ABOUT_OUTCOME
 
 
+def test_an_event_that_the_queue_gave_up_says_where_the_reason_is(stack: Stack, cli: Cli) -> None:
+    put(stack, "CallbacksDlqUrl", json.dumps(event()))
+    letter = cli.letter()
+    assert letter["why"] == "CallbackFailure has failed at it for twelve hours; its log says why"
+    assert letter["about"] == ABOUT_OUTCOME
+
+
 def test_an_event_that_the_rule_gave_up_tells_the_code_of_eventbridge(
     stack: Stack, cli: Cli
 ) -> None:
@@ -484,7 +494,7 @@ def test_a_letter_may_hold_anything_and_what_cannot_be_put_back_stays(
 
 def test_listing_takes_nothing_out_and_hides_nothing(stack: Stack, cli: Cli) -> None:
     for number in range(12):
-        made = delivery(notification_id=f"n{number}")
+        made = delivery(f"p{number}", notification_id=f"n{number}")
         put(stack, "DeliveriesDlqUrl", made.message)
         put(stack, "CallbacksDlqUrl", json.dumps(event(attempts=number)))
     found = cli.letters()
@@ -592,6 +602,17 @@ def test_no_more_are_put_back_than_asked_for(stack: Stack, cli: Cli) -> None:
     code, out, _ = cli("redrive", "deliveries", "--yes", "--limit", "3")
     assert (code, out.strip()) == (0, "3 put back, 0 left.")
     assert (len(stack.delivered()), visible(stack, "DeliveriesDlqUrl")) == (3, 1)
+
+
+def test_letters_of_one_receiver_are_put_back_in_order(stack: Stack, cli: Cli) -> None:
+    """Also if they are more than one portion: the first ones have to leave before others show."""
+    for number in range(25):
+        put(stack, "DeliveriesDlqUrl", delivery(notification_id=f"n{number}").message)
+        put(stack, "DeliveriesDlqUrl", delivery("two", notification_id=f"t{number}").message)
+    assert cli.redrive("deliveries") == (0, "50 put back, 0 left.")
+    ids = [each["notification_id"] for each in stack.delivered()]
+    for mark in "nt":
+        assert [each for each in ids if each[0] == mark] == [f"{mark}{n}" for n in range(25)]
 
 
 # --- redrive: changes -----------------------------------------------------------------------------
@@ -932,6 +953,43 @@ def test_outcomes_go_back_onto_the_bus_and_to_their_callback(
     assert (again["source"], again["detail-type"]) == (SOURCE, "Notification Failed")
     assert again["detail"] == event()["detail"]
     assert cli.letters() == []
+
+
+def test_an_outcome_of_an_older_version_goes_back_without_the_keys_that_it_has_not(
+    stack: Stack, cli: Cli
+) -> None:
+    """A key that is null is another thing than one that is not there."""
+    old = event()
+    old["detail"] = {k: v for k, v in old["detail"].items() if k not in {"joined_at", "run"}}
+    put(stack, "CallbacksDlqUrl", json.dumps(old))
+    assert cli.redrive("callbacks") == (0, "1 put back, 0 left.")
+    (again,) = stack.outcomes("CallbackFailure")
+    assert again["detail"] == old["detail"]
+
+
+def test_a_change_goes_back_onto_the_bus_and_to_its_callback(stack: Stack, cli: Cli) -> None:
+    put(stack, "CallbacksDlqUrl", json.dumps(change()))
+    assert cli.letter()["about"]["outcome"] == "Participant Removed"
+    assert cli.redrive("callbacks") == (0, "1 put back, 0 left.")
+    (again,) = stack.outcomes("CallbackFailure")
+    assert (again["source"], again["detail-type"]) == (SOURCE, "Participant Removed")
+    assert again["detail"] == change()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("letter", "why"),
+    [
+        (change(sequence=None), "no change: field sequence: "),
+        (change("Training Paused"), "no outcome: field detail-type: "),
+    ],
+)
+def test_a_change_that_cannot_be_read_stays(
+    stack: Stack, cli: Cli, letter: dict[str, Any], why: str
+) -> None:
+    put(stack, "CallbacksDlqUrl", json.dumps(letter))
+    code, said = cli.redrive("callbacks")
+    assert code == 1
+    assert why in said
 
 
 def test_what_is_no_outcome_stays_and_is_counted(stack: Stack, cli: Cli) -> None:

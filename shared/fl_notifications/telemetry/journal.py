@@ -13,14 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.changes import TrainingOverdue
 from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
-from fl_notifications.telemetry.logger import StepLogger
-from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.telemetry.logger import Logger
+from fl_notifications.telemetry.metrics import MetricUnit, Tally
 from fl_notifications.telemetry.tracing import Traces
 from fl_notifications.text import printable
 from fl_notifications.trainings.items import UnreadableItemError
@@ -55,7 +53,7 @@ _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
 class Journal:
     """Writes the steps down."""
 
-    def __init__(self, logger: StepLogger, tally: Tally, traces: Traces | None = None) -> None:
+    def __init__(self, logger: Logger, tally: Tally, traces: Traces | None = None) -> None:
         """Write to a logger, a tally and, if there are any, traces."""
         self._logger = logger
         self._tally = tally
@@ -191,6 +189,8 @@ class Journal:
     def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
         """A delivery has ended."""
         took = _milliseconds(outcome.finished_at - outcome.created_at)
+        # An old client that does not know the newer types must not look like many failures.
+        unknown = kind is OutcomeKind.REJECTED and outcome.type_unknown
         self._ended(
             "concluded",
             kind,
@@ -198,11 +198,13 @@ class Journal:
             outcome.reason,
             attempt=outcome.attempts,
             queued_ms=took,
+            **({"type_unknown": True} if unknown else {}),
         )
         notification_type = outcome.notification_type.value
-        self._tally.count(kind.value.capitalize(), notification_type)
+        name = "TypeUnknown" if unknown else kind.value.capitalize()
+        self._tally.count(name, notification_type)
         self._tally.observe("TimeToOutcome", notification_type, took)
-        if kind is not OutcomeKind.SUPERSEDED:
+        if kind is not OutcomeKind.SUPERSEDED and not unknown:
             # An average of these is the share; so no alarm needs arithmetic.
             percent = 100.0 if kind in _NOT_ACCEPTED else 0.0
             self._tally.observe("FailedShare", notification_type, percent, MetricUnit.Percent)
@@ -317,7 +319,9 @@ class Journal:
     ) -> None:
         """What follows an answer; worth a warning if it was not accepted."""
         self._logger.step(
-            logging.WARNING if kind in _NOT_ACCEPTED else logging.INFO,
+            logging.WARNING
+            if kind in _NOT_ACCEPTED and "type_unknown" not in values
+            else logging.INFO,
             step,
             {
                 **_ids(outcome, outcome.receiver_uuid),
