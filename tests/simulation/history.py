@@ -148,6 +148,11 @@ class History:
                 return at
         return None
 
+    @cached_property
+    def secret_was_unreadable(self) -> bool:
+        lines = self.world.lines.lines
+        return any(line[2] == "the signing secret could not be read" for line in lines)
+
     # How the stream was processed
 
     @cached_property

@@ -322,9 +322,7 @@ def _key(secret: str, receiver: str) -> bytes:
 def _secrets_at(history: History, at: float) -> set[str]:
     """The secrets that a receiver accepts: current and previous, and what just was one of them."""
     changes = history.world.secrets.changes
-    lines = history.world.lines.lines
-    unread = any(line[2] == "the signing secret could not be read" for line in lines)
-    old = SECRET_MAY_BE_OLD + (UNREADABLE_SECRET if unread else 0.0)
+    old = SECRET_MAY_BE_OLD + (UNREADABLE_SECRET if history.secret_was_unreadable else 0.0)
     early = [secret for when, secret in changes if when <= at - old]
     late = [secret for when, secret in changes if when <= at]
     return {*early[-2:], *late[len(early) :], *late[-2:]}
