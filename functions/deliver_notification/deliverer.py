@@ -337,6 +337,9 @@ class _Invocation:
             self._give_up(group.messages, "no threads left")
             return
         self._under_way[future] = _Post(group, started)
+        if before is None and delivery.own:
+            # A program has sent it: its life in the log begins here, as nobody else writes there.
+            self._on.journal.built(delivery, self._on.clock.now())
 
     def _wait_for_answers(self) -> None:
         """Wait until there is something to do; what has ended is then a step to settle."""
