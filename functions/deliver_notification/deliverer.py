@@ -69,6 +69,10 @@ _TOLERANCE_SECONDS: Final = 0.001
 _BEHIND: Final = "behind an earlier notification"
 
 
+def _after_trouble(step: Step) -> Step:
+    return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))
+
+
 class Wait(Protocol):
     """Waits for futures as `concurrent.futures.wait` does."""
 
@@ -333,6 +337,9 @@ class _Invocation:
             self._give_up(group.messages, "no threads left")
             return
         self._under_way[future] = _Post(group, started)
+        if before is None and delivery.own:
+            # A program has sent it: its life in the log begins here, as nobody else writes there.
+            self._on.journal.built(delivery, self._on.clock.now())
 
     def _wait_for_answers(self) -> None:
         """Wait until there is something to do; what has ended is then a step to settle."""
@@ -428,7 +435,12 @@ class _Invocation:
             self._receipts.settle()
 
     def _record_later(self, steps: Sequence[tuple[Step, _Group]]) -> None:
-        """Try the ledger until time is nearly over: what it does not have is POSTed once more."""
+        """Try the ledger until time is nearly over: what it does not have is POSTed once more.
+
+        The write that seemed to fail may still take effect, so the next attempt waits as long as
+        after any other trouble.
+        """
+        steps = [(_after_trouble(step), group) for step, group in steps]
         if not steps:
             self._record_wait = LEDGER_WAIT_SECONDS[0]
         elif self._left() <= RESERVE_SECONDS:
