@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.notifications.announcement import Announcement, Notice
-from fl_notifications.notifications.changes import notification_types
+from fl_notifications.notifications.changes import ROUND_TYPES, notification_types
 from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
 from fl_notifications.outcomes.changes import (
     ChangeEvent,
@@ -14,11 +14,13 @@ from fl_notifications.outcomes.changes import (
     TrainingStarted,
 )
 from fl_notifications.outcomes.runs import End, EndedAs, Run, later_than
+from fl_notifications.outcomes.waiting import WaitingRound
 from fl_notifications.trainings.items import Item, UnreadableItemError
 from fl_notifications.trainings.model import (
     FINAL_STATES,
     RUNNING_STATES,
     Training,
+    TrainingOptions,
     TrainingState,
 )
 from functions.build_notifications.records import Change
@@ -46,12 +48,14 @@ class Verdict:
     Attributes:
         announcement: what there is to tell; None: nothing.
         event: what there is to put on the bus; its number of participants is still open.
-        run: the entry to write when that is done; None: it stays as it is.
+        round: the round to remember for its deadline, when that is done; None: none.
+        run: the entry to write last; None: it stays as it is.
         unreadable: what could not be read, and holds up nothing.
     """
 
     announcement: Announcement | None = None
     event: ChangeEvent | None = None
+    round: WaitingRound | None = None
     run: Run | None = None
     unreadable: tuple[UnreadableItemError, ...] = ()
 
@@ -83,6 +87,7 @@ def judge(change: Change, entry: Run | None) -> Verdict:
     return Verdict(
         announcement=_announcement(change, run, training, kinds, unreadable),
         event=_event(change, entry, run, training, kinds),
+        round=_round(change, run, training, kinds),
         run=run if kinds or _differs(run, entry) else None,
         unreadable=_actor(kinds, unreadable),
     )
@@ -113,8 +118,9 @@ def _run_after(
     if training.state in RUNNING_STATES:
         if run.closed:
             run = replace(run, run=number, began_at=at)
-        round_change = number if kinds else run.round_change
-        return replace(run, ended=None, closed=False, round_change=round_change)
+        if kinds:
+            run = replace(run, round_change=number, round_at=at)
+        return replace(run, ended=None, closed=False)
     if training.state in FINAL_STATES and kinds:
         reason = _reason(training, change, entry)
         return replace(run, ended=End(number, EndedAs(training.state.value), at, reason))
@@ -133,10 +139,10 @@ def _announcement(
 ) -> Announcement | None:
     if not kinds:
         return None
-    if run.ended is not None:
-        training = training.model_copy(update={"error": {"reason": run.ended.reason}})
+    reason = None if run.ended is None else {"reason": run.ended.reason}
+    kept = {"error": reason, "options": TrainingOptions(), "last_update": None}
     return Announcement(
-        training=training,
+        training=training.model_copy(update=kept),
         run=run.run,
         began_at=run.began_at,
         created_at=change.at,
@@ -181,6 +187,25 @@ def _event(
     return None
 
 
+def _round(
+    change: Change, run: Run, training: Training, kinds: tuple[NotificationType, ...]
+) -> WaitingRound | None:
+    """The round that a training is in, if it is a new one, or has another deadline now."""
+    if not run.runs or run.round_change is None or not (kinds or change.options_changed):
+        return None
+    return WaitingRound(
+        training_uuid=training.training_uuid,
+        state=training.state.value,
+        round=training.round,
+        kind=ROUND_TYPES[training.state].value,
+        run=run.run,
+        source=run.round_change,
+        began_at=run.round_at or change.at,
+        policy=training.options.on_deadline,
+        deadline_seconds=training.options.round_deadline_seconds,
+    )
+
+
 def _deleted(change: Change, entry: Run | None) -> Verdict:
     old = _running(change.old)
     ended = None if entry is None or entry.ended is None else entry.ended.how
@@ -217,7 +242,7 @@ def _deleted(change: Change, entry: Run | None) -> Verdict:
     if change.by_ttl:
         return Verdict(event=event, run=run)
     kinds = (NotificationType.TRAINING_ERROR,)
-    return Verdict(_announcement(change, run, training, kinds, {}), event, run)
+    return Verdict(_announcement(change, run, training, kinds, {}), event, run=run)
 
 
 def _again(change: Change, entry: Run) -> Verdict:

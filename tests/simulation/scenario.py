@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS
+from functions.fan_out.segment import PAGE_RESERVE_SECONDS
 from tests.aws.expressions import Item
 from tests.simulation.clients import Tampering
 from tests.simulation.faults import Fault, Faults, Outage, Storm
@@ -90,7 +90,7 @@ class Parameters:
 
 LOCAL = Parameters(6, 1, 5, 30)
 """What the local stack is deployed with."""
-A_PAGE_AN_INVOCATION = FAN_OUT_RESERVE_SECONDS + 0.01
+A_PAGE_AN_INVOCATION = PAGE_RESERVE_SECONDS + 0.01
 """Of so long a timeout there is too little left after the first page or two."""
 SMALLEST = Parameters(1, 1, 1, 30)
 LARGEST = Parameters(20, 900, 20, 43_200)
@@ -124,7 +124,7 @@ class Scenario:
         if self.parameters is not None:
             stack = replace(stack, **vars(self.parameters))
         if self.build_timeout is not None:
-            timeouts = {**stack.timeouts, "BuildNotifications": self.build_timeout}
+            timeouts = {**stack.timeouts, "FanOut": self.build_timeout}
             stack = replace(stack, timeouts=timeouts)
         return with_stream(
             stack,

@@ -96,6 +96,7 @@ def read_stack() -> Stack:
             name: float(resolved(properties(name)["Timeout"]))
             for name in (
                 "BuildNotifications",
+                "FanOut",
                 "DeliverNotification",
                 "CallbackSuccess",
                 "CallbackFailure",

@@ -21,6 +21,8 @@ from functions.callback_success import bootstrap as callback_success
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
 from functions.deliver_notification.settings import Settings as DelivererSettings
+from functions.fan_out import bootstrap as fan_out
+from functions.fan_out.settings import Settings as FanOutSettings
 from tests.aws.dynamodb import DynamoDB, Table
 from tests.aws.eventbridge import EventBridge, Rule
 from tests.aws.kernel import (
@@ -153,7 +155,15 @@ class World:
         self.secrets = SecretsManager(kernel, SECRET, "first master secret")
         self.receivers = Receivers(kernel, stack.request_timeout_seconds)
 
+        self.fan_outs_dlq = self._queue("FanOutsDlq.fifo")
+        self.fan_outs = self._queue("FanOuts.fifo")
+        self.fan_outs.visibility_timeout = 6 * stack.timeouts["FanOut"]
+        self.fan_outs.redrive = Redrive(self.fan_outs_dlq, 100)
         self.build = self._function("BuildNotifications", self._builder)
+        self.fan_out = self._function("FanOut", self._fan_out)
+        self.fan_outs_poller = QueuePoller(
+            kernel, faults, self.fan_outs, self.fan_out, batch_size=1, choose=self.latency.choose
+        )
         self.deliver = self._function("DeliverNotification", self._deliverer)
         self.stream_poller = StreamPoller(
             kernel, faults, self.trainings, self.build, self.stream_dlq, stack.stream
@@ -196,7 +206,12 @@ class World:
 
     @property
     def functions(self) -> list[Function]:
-        return [self.build, self.deliver, *(each.function for each in self.callbacks.values())]
+        return [
+            self.build,
+            self.fan_out,
+            self.deliver,
+            *(each.function for each in self.callbacks.values()),
+        ]
 
     @property
     def invocations(self) -> Iterator[Invocation]:
@@ -251,6 +266,8 @@ class World:
                 deliveries_queue_url=self.deliveries.url,
                 stream_dlq_url=self.stream_dlq.url,
                 outcomes_bus=BUS,
+                waiting_table=WAITING,
+                fan_outs_queue_url=self.fan_outs.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
             ),
@@ -258,6 +275,28 @@ class World:
                 dynamodb=self._client(process, self.build, "dynamodb", self.dynamodb),
                 sqs=self._client(process, self.build, "sqs", self.sqs),
                 events=self._client(process, self.build, "events", self.bus),
+            ),
+            self._journal(),
+            executor=SimulatedExecutor(self.kernel, WINDOW),
+            window=WINDOW,
+            clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
+        )
+        return lambda event, context: batches.process(event, _seconds(context))
+
+    def _fan_out(self, process: Process) -> Handler:
+        batches = fan_out.build(
+            FanOutSettings(
+                **_FUNCTION,
+                deliveries_queue_url=self.deliveries.url,
+                fan_outs_queue_url=self.fan_outs.url,
+                stream_dlq_url=self.stream_dlq.url,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
+            ),
+            fan_out.Clients(
+                dynamodb=self._client(process, self.fan_out, "dynamodb", self.dynamodb),
+                sqs=self._client(process, self.fan_out, "sqs", self.sqs),
             ),
             self._journal(),
             executor=SimulatedExecutor(self.kernel, WINDOW),
