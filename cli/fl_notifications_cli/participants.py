@@ -200,7 +200,10 @@ class ParticipantServer:
         uuid_: str | None = None,
         path: str | None = None,
     ) -> Participant:
-        """Add a participant with a path of its own; by default it accepts everything."""
+        """Add a participant with a path of its own; by default it accepts everything.
+
+        The path `/` gets what is for nobody else.
+        """
         identity = uuid_ or str(uuid.uuid4())
         path = path or f"/participants/{identity}"
         participant = Participant(
@@ -231,7 +234,7 @@ class ParticipantServer:
                     headers={name.lower(): value for name, value in self.headers.items()},
                     body=body,
                 )
-                participant = participants.get(self.path)
+                participant = participants.get(self.path) or participants.get("/")
                 answer = participant.receive(request) if participant else Answer(404)
                 if answer.after_seconds:
                     closing.wait(answer.after_seconds)

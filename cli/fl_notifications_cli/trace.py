@@ -13,11 +13,18 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from fl_notifications.outcomes.runs import Runs
 from fl_notifications.trainings.model import TrainingState
 from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.options import Region, StackName
 from fl_notifications_cli.progress import working
-from fl_notifications_cli.scanning import find_training, is_uuid, look_up_training, spellings
+from fl_notifications_cli.scanning import (
+    TrainingRow,
+    find_training,
+    is_uuid,
+    look_up_training,
+    spellings,
+)
 from fl_notifications_cli.stack import Stack, find_stack
 from fl_notifications_cli.tracing.log_reader import Follower, LogReader
 from fl_notifications_cli.tracing.page import page
@@ -98,9 +105,10 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
     if training_uuid is None and receiver is None and notification is None:
         raise typer.BadParameter("name a training, or --receiver or --notification")
     stack = find_stack(stack_name, region=region)
-    wanted, name = _resolve(
+    wanted, row = _resolve(
         stack, Wanted(training_uuid, receiver, notification, _parse_since(since))
     )
+    name = _actor(row.actor_uuid) if row and row.actor_uuid else nameless
     reader = LogReader(stack.client("logs"), stack.output("LogGroup"))
     if follow:
         _follow(reader, wanted, as_json=as_json)
@@ -116,7 +124,10 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
     if as_json:
         steps = in_order(step for story in stories for step in story.steps)
         print(json.dumps([step.as_json() for step in steps], indent=2))
-    _show(stories, output_console(stderr=as_json), name, html=html, as_json=as_json)
+    console = output_console(stderr=as_json)
+    _show(stories, console, name, html=html, as_json=as_json)
+    if row is not None and (behind := _behind(stack, row)) is not None:
+        console.print(f"\n{behind}", style="yellow", markup=False)
     if reader.cut_short is not None:
         print(f"incomplete: {reader.cut_short}; --since or --receiver reads less", file=sys.stderr)
         raise typer.Exit(_INCOMPLETE)
@@ -137,10 +148,10 @@ def _show(
                 console.print()
 
 
-def _resolve(stack: Stack, wanted: Wanted) -> tuple[Wanted, Name]:
-    """Look the training up: its whole uuid for the beginning of one, and who its actor is."""
+def _resolve(stack: Stack, wanted: Wanted) -> tuple[Wanted, TrainingRow | None]:
+    """Look the training up: its whole uuid for the beginning of one, and what the table says."""
     if wanted.training_uuid is None:
-        return wanted, nameless
+        return wanted, None
     text = wanted.training_uuid.strip()
     wanted = replace(wanted, training_uuid=text)
     if is_uuid(text):
@@ -149,10 +160,25 @@ def _resolve(stack: Stack, wanted: Wanted) -> tuple[Wanted, Name]:
         try:
             row = find_training(stack, text)
         except (ClientError, BotoCoreError, CommandError):
-            return wanted, nameless  # the log may know it: by how it begins
+            return wanted, None  # the log may know it: by how it begins
         wanted = replace(wanted, training_uuid=row.training_uuid)
-    actor = row and row.actor_uuid
-    return wanted, _actor(actor) if actor else nameless
+    return wanted, row
+
+
+def _behind(stack: Stack, row: TrainingRow) -> str | None:
+    """What the table says and nobody has been told yet; None if all is told, or nothing known."""
+    if row.state == TrainingState.INITIAL:
+        return None
+    try:
+        run = Runs(stack.client("dynamodb"), stack.output("LedgerTable")).read(row.training_uuid)
+    except (ClientError, BotoCoreError, CommandError):
+        return None
+    now = f"{row.state}, round {shown(row.round)}"
+    told = None if run is None else f"{run.training.state.value}, round {run.training.round}"
+    if told == now:
+        return None
+    so_far = "nothing has been announced so far" if told is None else f"announced so far: {told}"
+    return f"The table says {printable(now)}; {so_far}."
 
 
 def _actor(actor_uuid: str) -> Name:

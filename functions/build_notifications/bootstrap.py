@@ -20,6 +20,7 @@ from fl_notifications.trainings.table import PAGE_SIZE, TrainingTable
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
 from functions.build_notifications.patience import Patience
+from functions.build_notifications.rounds import Rounds
 from functions.build_notifications.settings import Settings
 from functions.build_notifications.teller import Teller
 
@@ -84,7 +85,7 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             bus=OutcomeBus(
                 clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
             ),
-            waiting=WaitingTable(clients.dynamodb, settings.waiting_table),
+            rounds=Rounds(WaitingTable(clients.dynamodb, settings.waiting_table, sleep=sleep)),
             dead_letters=dead_letters,
             journal=journal,
         ),

@@ -7,7 +7,6 @@ from fl_notifications.notifications.announcement import Announcement
 from fl_notifications.notifications.dead_letters import DeadLetters
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.changes import ChangeEvent, ParticipantRemoved, TrainingStarted
-from fl_notifications.outcomes.waiting import WaitingTable
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.items import UnreadableItemError, item_name
 from fl_notifications.trainings.model import RUNNING_STATES
@@ -17,6 +16,7 @@ from functions.build_notifications.judge import judge
 from functions.build_notifications.options import wrong_options
 from functions.build_notifications.participants import follow, participant_unreadable
 from functions.build_notifications.records import Change
+from functions.build_notifications.rounds import Rounds
 from functions.build_notifications.teller import Teller
 
 
@@ -27,7 +27,7 @@ class Builder:
     trainings: TrainingTable
     teller: Teller
     bus: OutcomeBus
-    waiting: WaitingTable
+    rounds: Rounds
     dead_letters: DeadLetters
     journal: Journal
 
@@ -75,9 +75,8 @@ class Builder:
         if verdict.event is not None:
             event = self._counted(verdict.event, participants, entries)
             self.bus.tell([event], change.at)
-        if verdict.round is not None:
-            self.waiting.put_round(verdict.round)
         if verdict.run is not None:
+            self.rounds.follow(verdict.run, entries.of(change.training_uuid), change.at)
             entries.write(change.training_uuid, verdict.run)
 
     def _counted(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.notifications.announcement import Announcement, Notice
-from fl_notifications.notifications.changes import ROUND_TYPES, notification_types
+from fl_notifications.notifications.changes import notification_types
 from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
 from fl_notifications.outcomes.changes import (
     ChangeEvent,
@@ -14,7 +14,6 @@ from fl_notifications.outcomes.changes import (
     TrainingStarted,
 )
 from fl_notifications.outcomes.runs import End, EndedAs, Run, later_than
-from fl_notifications.outcomes.waiting import WaitingRound
 from fl_notifications.trainings.items import Item, UnreadableItemError
 from fl_notifications.trainings.model import (
     FINAL_STATES,
@@ -48,14 +47,12 @@ class Verdict:
     Attributes:
         announcement: what there is to tell; None: nothing.
         event: what there is to put on the bus; its number of participants is still open.
-        round: the round to remember for its deadline, when that is done; None: none.
         run: the entry to write last; None: it stays as it is.
         unreadable: what could not be read, and holds up nothing.
     """
 
     announcement: Announcement | None = None
     event: ChangeEvent | None = None
-    round: WaitingRound | None = None
     run: Run | None = None
     unreadable: tuple[UnreadableItemError, ...] = ()
 
@@ -87,7 +84,6 @@ def judge(change: Change, entry: Run | None) -> Verdict:
     return Verdict(
         announcement=_announcement(change, run, training, kinds, unreadable),
         event=_event(change, entry, run, training, kinds),
-        round=_round(change, run, training, kinds),
         run=run if kinds or _differs(run, entry) else None,
         unreadable=_actor(kinds, unreadable),
     )
@@ -119,7 +115,7 @@ def _run_after(
         if run.closed:
             run = replace(run, run=number, began_at=at)
         if kinds:
-            run = replace(run, round_change=number, round_at=at)
+            run = replace(run, round_change=number)
         return replace(run, ended=None, closed=False)
     if training.state in FINAL_STATES and kinds:
         reason = _reason(training, change, entry)
@@ -185,25 +181,6 @@ def _event(
             **about,
         )
     return None
-
-
-def _round(
-    change: Change, run: Run, training: Training, kinds: tuple[NotificationType, ...]
-) -> WaitingRound | None:
-    """The round that a training is in, if it is a new one, or has another deadline now."""
-    if not run.runs or run.round_change is None or not (kinds or change.options_changed):
-        return None
-    return WaitingRound(
-        training_uuid=training.training_uuid,
-        state=training.state.value,
-        round=training.round,
-        kind=ROUND_TYPES[training.state].value,
-        run=run.run,
-        source=run.round_change,
-        began_at=run.round_at or change.at,
-        policy=training.options.on_deadline,
-        deadline_seconds=training.options.round_deadline_seconds,
-    )
 
 
 def _deleted(change: Change, entry: Run | None) -> Verdict:

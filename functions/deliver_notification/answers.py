@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from fl_notifications.deliveries.post import Answer, Forbidden, Unreachable
+from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
 from fl_notifications.outcomes.outcome import OutcomeKind
 
 MAX_WAIT_SECONDS: Final = 15 * 60
@@ -48,7 +48,11 @@ class Verdict:
 
 
 def judge(
-    answer: Answer, attempt: int, policy: RetryPolicy, now: datetime, jitter: random.Random
+    answer: Responded | Unreachable | Forbidden,
+    attempt: int,
+    policy: RetryPolicy,
+    now: datetime,
+    jitter: random.Random,
 ) -> Verdict:
     """Say what follows from the answer to attempt number `attempt`, counted from 1."""
     if isinstance(answer, Forbidden):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from fl_notifications.aws.batches import SQS_BATCH
 from fl_notifications.aws.clients import CLIENT_CONFIG
 from fl_notifications.deliveries.guard import EndpointGuard, own_services
-from fl_notifications.deliveries.post import Poster
+from fl_notifications.deliveries.post import Poster, control_name
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.logger import entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
 from functions.deliver_notification.bootstrap import Clients, build
+from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SERVICE = "deliver_notification"
 settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE, settings.log_level)
 traces = Traces(os.environ)
-executor = ThreadPoolExecutor(SQS_BATCH, thread_name_prefix="attempt")
+executor = ThreadPoolExecutor(MAX_POSTS, thread_name_prefix="attempt")
 clients = Clients(
     dynamodb=boto3.client("dynamodb", config=CLIENT_CONFIG),
     sqs=boto3.client("sqs", config=CLIENT_CONFIG),
@@ -44,9 +44,11 @@ deliverer = build(
             own_services=own_services(os.environ),
         ),
         timeout_seconds=settings.request_timeout_seconds,
+        control=control_name(settings.deliveries_queue_url),
     ),
     executor,
     trace_header=traces.header,
+    traceparent=traces.traceparent,
 )
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fl_notifications.aws.batches import Sleep
@@ -19,9 +20,12 @@ from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.outcomes.waiting import WaitingTable
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import RetryPolicy
-from functions.deliver_notification.deliverer import Deliverer, Poster, Wait
+from functions.deliver_notification.attempts import Attempter, Poster
+from functions.deliver_notification.deliverer import Deliverer, Wait
 from functions.deliver_notification.deposit import Depositor
+from functions.deliver_notification.receipts import Receipts
 from functions.deliver_notification.settings import Settings
+from functions.deliver_notification.settling import Settler
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -48,6 +52,7 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
     executor: Executor,
     *,
     trace_header: Callable[[], str | None] = lambda: None,
+    traceparent: Callable[[], str | None] = lambda: None,
     clock: Clock | None = None,
     sleep: Sleep = time.sleep,
     jitter: random.Random | None = None,
@@ -60,14 +65,16 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
         clients: the clients of AWS.
         journal: where the steps are written down.
         poster: makes a POST.
-        executor: makes attempts side by side.
+        executor: makes attempts side by side, `MAX_POSTS` of them.
         trace_header: gives X-Ray's header for an event; None if nothing is traced.
+        traceparent: gives W3C's header for a receiver; None if nothing is traced.
         clock: the machine's, if not given.
         sleep: waits between two tries of a call, in seconds.
         jitter: spreads retries.
         wait: waits for the executor's futures.
     """
     clock = clock or SystemClock()
+    queue = DeliveryQueue(clients.sqs, settings.deliveries_queue_url, sleep=sleep)
     return Deliverer(
         facts=FactsReader(
             clients.dynamodb,
@@ -75,27 +82,42 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             ledger_table=settings.ledger_table,
             sleep=sleep,
         ),
-        ledger=Ledger(clients.dynamodb, settings.ledger_table, sleep=sleep),
-        bus=OutcomeBus(
-            clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
-        ),
-        queue=DeliveryQueue(clients.sqs, settings.deliveries_queue_url, sleep=sleep),
-        dead_letters=DeadLetterQueue(clients.sqs, settings.deliveries_dlq_url),
         secrets=MasterSecrets(
-            clients.secretsmanager, settings.signing_secret_arn, clock, journal.trouble
+            clients.secretsmanager, settings.signing_secret_arn, clock, journal.secret_trouble
         ),
-        poster=poster,
+        attempter=Attempter(
+            poster,
+            RetryPolicy(settings.max_attempts, settings.retry_backoff_seconds),
+            clock,
+            jitter or random.Random(),  # noqa: S311 - spreads retries; nothing secret
+            traceparent,
+        ),
         depositor=Depositor(
             waiting=WaitingTable(clients.dynamodb, settings.waiting_table, sleep=sleep),
             deadline=timedelta(seconds=settings.mailbox_deadline_seconds),
             clock=clock,
             journal=journal,
         ),
-        policy=RetryPolicy(settings.max_attempts, settings.retry_backoff_seconds),
+        settler=Settler(
+            Ledger(clients.dynamodb, settings.ledger_table, sleep=sleep),
+            OutcomeBus(
+                clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
+            ),
+            journal,
+        ),
+        queue=queue,
+        new_receipts=partial(
+            Receipts,
+            queue,
+            DeadLetterQueue(clients.sqs, settings.deliveries_dlq_url),
+            journal,
+            clock,
+            settings.retry_backoff_seconds,
+        ),
         request_timeout_seconds=settings.request_timeout_seconds,
         executor=executor,
-        clock=clock,
-        jitter=jitter or random.Random(),  # noqa: S311 - spreads retries; nothing secret
-        journal=journal,
         wait=wait,
+        sleep=sleep,
+        clock=clock,
+        journal=journal,
     )

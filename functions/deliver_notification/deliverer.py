@@ -1,38 +1,47 @@
-"""Delivers a batch of the queue: groups side by side, in order within each group.
+"""Delivers messages of the queue: groups side by side, in order within each group.
 
 A message ends in one of five ways here: concluded (its outcome is in the ledger and on the bus, so
 that it may leave the queue), deposited in its receiver's mailbox (likewise), waiting for its next
 attempt, held back behind such a one, or in trouble. The last three stay in the queue; when they
 come back is set by their visibility timeout.
+
+An invocation whose POSTs hang receives more messages itself: the healthy receivers among them would
+otherwise wait for a place until their neighbours' timeout.
 """
 
-import math
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Executor, Future
-from concurrent.futures import wait as wait_for_futures
-from dataclasses import dataclass
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+)
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import uuid4
 
-from pydantic import ValidationError
-
+from fl_notifications.aws.batches import SQS_BATCH, Sleep
 from fl_notifications.clock import Clock
 from fl_notifications.deliveries.delivery import Delivery
-from fl_notifications.deliveries.post import Answer
-from fl_notifications.deliveries.queue import DeadLetterQueue, DeliveryQueue
-from fl_notifications.deliveries.signing import MasterSecrets, receiver_secret, signature_headers
-from fl_notifications.outcomes.bus import OutcomeBus, Told
+from fl_notifications.deliveries.queue import DeliveryQueue, ReceivedMessage
+from fl_notifications.deliveries.signing import MasterSecrets
 from fl_notifications.outcomes.facts import Facts, FactsReader
-from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, UnreadableEntryError
-from fl_notifications.outcomes.outcome import OutcomeKind, outcome_of
+from fl_notifications.outcomes.ledger import LedgerEntry, UnreadableEntryError
+from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.outcomes.waiting import MAILBOX_ENDPOINT
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.validation import first_error
-from functions.deliver_notification.answers import MAX_WAIT_SECONDS, RetryPolicy, judge
+from functions.deliver_notification.answers import MAX_WAIT_SECONDS
+from functions.deliver_notification.attempts import Attempted, Attempter, NotAttempted
 from functions.deliver_notification.deposit import Depositor
+from functions.deliver_notification.messages import Message, PoisonError, parse
+from functions.deliver_notification.receipts import Receipts
+from functions.deliver_notification.settling import MAX_STEPS, Settler, Step
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
@@ -42,28 +51,22 @@ RESERVE_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 0.02
 """How long to wait for more answers once one has come, so that one write serves several."""
 
-TROUBLE_SECONDS: Final = 5
-"""The shortest wait after trouble of ours.
+MAX_POSTS: Final = 64
+"""POSTs at once in one invocation; a function that is killed can repeat so many."""
 
-A write of the ledger that seemed to fail may still take effect, as long as its call could have
-lasted (4 s, `fl_notifications.aws.clients`). The next attempt must see it, or it would overwrite
-what came after.
-"""
+HANGING_SECONDS: Final = 0.3
+"""A POST that takes longer is waited for with other work in hand."""
 
-MAX_TROUBLED_RECEIVES: Final = 220
-"""A message that is still in trouble after so many receives goes to the dead-letter queue.
+EMPTY_SECONDS: Final = 1.0
+"""After the queue had nothing, it is not asked again for so long."""
 
-The waits between them add up to some hours: an outage of that length loses nothing. The queue's own
-limit (250 in the template) is above it, and is for what kills the function itself.
-"""
+LEDGER_WAIT_SECONDS: Final = (0.2, 2.0)
+"""The first and the longest wait before the ledger is tried again."""
 
+_TOLERANCE_SECONDS: Final = 0.001
+"""A remaining wait that is shorter is over: in floating point, it may never become zero."""
 
-class Poster(Protocol):
-    """Makes one POST; never raises for anything that a receiver can do."""
-
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """POST and tell what came of it."""
-        ...
+_BEHIND: Final = "behind an earlier notification"
 
 
 class Wait(Protocol):
@@ -78,23 +81,26 @@ class Wait(Protocol):
 
 @dataclass(frozen=True)
 class Deliverer:
-    """Everything that is needed to deliver, built once per execution environment."""
+    """Everything that is needed to deliver, built once per execution environment.
+
+    Attributes:
+        new_receipts: makes the receipts of an invocation.
+        executor: makes attempts side by side; `MAX_POSTS` of them.
+    """
 
     facts: FactsReader
-    ledger: Ledger
-    bus: OutcomeBus
-    queue: DeliveryQueue
-    dead_letters: DeadLetterQueue
     secrets: MasterSecrets
-    poster: Poster
+    attempter: Attempter
     depositor: Depositor
-    policy: RetryPolicy
+    settler: Settler
+    queue: DeliveryQueue
+    new_receipts: Callable[[], Receipts]
     request_timeout_seconds: float
     executor: Executor
+    wait: Wait
+    sleep: Sleep
     clock: Clock
-    jitter: random.Random
     journal: Journal
-    wait: "Wait" = wait_for_futures
 
     def process(
         self, event: Mapping[str, Any], remaining_seconds: Callable[[], float]
@@ -108,168 +114,150 @@ class Deliverer:
         Returns:
             The messages that stay in the queue.
         """
+        messages = [ReceivedMessage.from_record(record) for record in event["Records"]]
         try:
-            return _Batch(self, remaining_seconds).process(event["Records"])
+            staying = _Invocation(self, remaining_seconds()).deliver(messages)
         finally:
             self.journal.flush()
+        ids = {message.message_id for message in messages}
+        return {"batchItemFailures": [{"itemIdentifier": i} for i in staying if i in ids]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """A delivery with what the queue knows of it."""
+@dataclass(slots=True)
+class _Load:
+    """What was received at once, and is known of it.
 
-    message_id: str
-    receipt_handle: str
-    receives: int
-    sequence_number: str
-    body: str
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Where a message has got to: its new entry in the ledger, and how long it waits if undecided.
-
-    `known` says that the ledger has that entry already: the message is a repeat.
+    Attributes:
+        recorded: entries written since the facts were read, by notification id. Two copies of one
+            notification can be in one load: if the stream brought its record once more after the
+            queue's five minutes of deduplication.
     """
 
-    message: _Message
-    entry: LedgerEntry
-    wait_seconds: int = 0
-    known: bool = False
-    latency_ms: float | None = None
+    facts: Facts
+    master_secrets: tuple[str, ...]
+    recorded: dict[str, LedgerEntry] = field(default_factory=dict)
+
+    def entry_of(self, delivery: Delivery) -> LedgerEntry | None:
+        return self.recorded.get(delivery.notification_id) or self.facts.entry_of(delivery)
 
 
-type _Group = deque[_Message]
+@dataclass(slots=True)
+class _Group:
+    """The messages of one message group, in order; the first one is worked on.
+
+    Attributes:
+        progressed: whether an attempt was made since they were received.
+    """
+
+    messages: deque[Message]
+    load: _Load
+    progressed: bool = False
 
 
-class _Batch:
-    """The work on one batch."""
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """A POST that is under way."""
 
-    def __init__(self, deliverer: Deliverer, remaining_seconds: Callable[[], float]) -> None:
+    group: _Group
+    started: float
+
+
+class _Invocation:
+    """The work of one invocation."""
+
+    def __init__(self, deliverer: Deliverer, remaining_seconds: float) -> None:
         self._on = deliverer
-        self._remaining_seconds = remaining_seconds
-        self._staying: dict[str, tuple[str, float]] = {}  # by message id: receipt handle, when due
-        # By notification id. Two copies of one notification can be in one batch: if the stream
-        # brought its record once more after the queue's five minutes of deduplication.
-        self._recorded: dict[str, LedgerEntry] = {}
+        self._receipts = deliverer.new_receipts()
+        self._ends = deliverer.clock.monotonic() + remaining_seconds
+        self._ready: list[_Group] = []
+        self._under_way: dict[Future[Attempted | NotAttempted], _Post] = {}
+        self._for_mailboxes: list[_Group] = []
+        self._steps: deque[tuple[Step, _Group]] = deque()
+        self._unrecorded: deque[tuple[Step, _Group]] = deque()
+        self._record_again_at, self._record_wait = 0.0, LEDGER_WAIT_SECONDS[0]
+        self._concluded: set[str] = set()  # ids of notifications
+        self._has_hung = False
+        self._receive_at = 0.0
 
-    def process(self, records: Sequence[Mapping[str, Any]]) -> "PartialItemFailureResponse":
-        messages = [message for record in records if (message := self._parse(record)) is not None]
-        if messages:
-            self._deliver(messages)
-        try:
-            now = self._on.clock.monotonic()
-            self._on.queue.change_visibility(
-                (receipt_handle, max(0, math.ceil(due - now)))
-                for receipt_handle, due in self._staying.values()
-            )
-        except Exception as error:  # noqa: BLE001 - they come back after the visibility timeout
-            self._on.journal.trouble("messages will come back later than they should", error)
-        return {"batchItemFailures": [{"itemIdentifier": each} for each in self._staying]}
+    def deliver(self, messages: Sequence[ReceivedMessage]) -> list[str]:
+        """Deliver what was received; returns the ids of messages that stay in the queue."""
+        self._admit(messages)
+        while self._ready or self._under_way or self._steps or self._unrecorded:
+            self._advance_all()
+            self._wait_for_answers()
+            self._settle()
+            self._receive_if_hanging()
+        return self._receipts.finish()
 
-    def _parse(self, record: Mapping[str, Any]) -> _Message | None:
-        """Parse a record; one that is no delivery becomes a dead letter, and blocks nobody."""
-        receives = int(record["attributes"]["ApproximateReceiveCount"])
-        try:
-            delivery = Delivery.model_validate_json(record["body"])
-        except ValidationError as error:
-            field, why = first_error(error)
-            reason = f"not a delivery: field {field or 'body'}: {why}"
-            if not self._bury(record["messageId"], record["body"], reason):
-                self._stay(record["messageId"], record["receiptHandle"], self._backoff(receives))
-            return None
-        return _Message(
-            record["messageId"],
-            record["receiptHandle"],
-            receives,
-            record["attributes"]["SequenceNumber"],
-            record["body"],
-            delivery,
-        )
+    # --- in ---------------------------------------------------------------------------------------
 
-    def _deliver(self, messages: Sequence[_Message]) -> None:
-        on = self._on
-        groups: dict[str, _Group] = {}
-        for message in messages:
-            groups.setdefault(message.delivery.group, deque()).append(message)
+    def _admit(self, received: Sequence[ReceivedMessage]) -> None:
+        """Begin the work on messages."""
+        by_group: dict[str, deque[Message]] = {}
+        for each in received:
+            if (message := self._parse(each)) is not None:
+                by_group.setdefault(message.group, deque()).append(message)
+        groups = list(by_group.values())
+        if not groups:
+            return
+        deliveries = [each.delivery for group in groups for each in group if each.delivery]
         try:
-            facts = on.facts.read([message.delivery for message in messages])
-            master_secrets = on.secrets.get()
+            load = _Load(self._on.facts.read(deliveries), self._on.secrets.get())
         except Exception as error:  # noqa: BLE001 - whatever it is, no message may get lost by it
-            on.journal.trouble("a batch could not be prepared", error, messages=len(messages))
-            for group in groups.values():
+            self._on.journal.trouble(
+                "messages could not be prepared", error, messages=len(deliveries)
+            )
+            for group in groups:
                 self._give_up(group, f"could not be prepared: {type(error).__name__}")
             return
-        self._work(list(groups.values()), facts, master_secrets)
+        self._ready += [_Group(group, load) for group in groups]
 
-    def _work(self, groups: list[_Group], facts: Facts, master_secrets: tuple[str, ...]) -> None:
-        """Take all groups forward; a group's next message starts once the one before is settled."""
-        ready = groups
-        on_the_way: dict[Future[_Step], _Group] = {}
-        while ready or on_the_way:
-            steps: list[tuple[_Step, _Group]] = []
-            for_mailboxes: list[_Group] = []
+    def _parse(self, received: ReceivedMessage) -> Message | None:
+        """Parse a message; one that is no delivery becomes a dead letter, and blocks nobody."""
+        try:
+            return parse(received)
+        except PoisonError as error:
+            if not self._receipts.bury(received, str(error)):
+                self._receipts.wait_out_trouble(Message(received, None), str(error))
+            return None
+
+    def _advance_all(self) -> None:
+        """Do with each group that is ready what is to be done, until all wait for something."""
+        while self._ready:
+            ready, self._ready = self._ready, []
             for group in ready:
-                self._set_unreadable_aside(group, facts)
-                if not group:
-                    continue
-                message = group[0]
-                if (end := self._end_without_attempt(message, facts)) is not None:
-                    steps.append((end, group))
-                elif not self._time_for_an_attempt():
-                    self._hold_back(group, "no time left")
-                elif (address := facts.address_of(message.delivery)) == MAILBOX_ENDPOINT:
-                    for_mailboxes.append(group)
-                else:
-                    before = self._entry(message.delivery, facts)
-                    number = (before.attempts if before else 0) + 1
-                    attempt = self._on.executor.submit(
-                        self._attempt,
-                        message,
-                        number,
-                        address,
-                        master_secrets,
-                    )
-                    on_the_way[attempt] = group
-            going_on = self._deposit(for_mailboxes)
-            if not steps and not going_on:
-                steps = self._collect(on_the_way)
-            ready = [*self._settle(steps), *going_on]
+                self._advance(group)
+            self._deposit()
 
-    def _deposit(self, groups: Sequence[_Group]) -> list[_Group]:
-        """Put the first message of each group into its receiver's mailbox; who can go on then."""
-        if not groups:
-            return []
-        undone = self._on.depositor.deposit(
-            [(group[0].delivery, group[0].sequence_number) for group in groups]
-        )
-        going_on = []
-        for group in groups:
-            if group[0].delivery.notification_id in undone:
-                self._give_up(group, "the mailbox did not take it")
-                continue
-            group.popleft()
-            if group:
-                going_on.append(group)
-        return going_on
-
-    def _set_unreadable_aside(self, group: _Group, facts: Facts) -> None:
-        """Make dead letters of a group's first messages whose entries cannot be read."""
-        while group:
-            try:
-                self._entry(group[0].delivery, facts)
-            except UnreadableEntryError as error:
-                self._set_aside(group, str(error))
-            else:
+    def _advance(self, group: _Group) -> None:
+        """Do with a group's first message what is to be done."""
+        while group.messages:
+            message = group.messages[0]
+            if message.delivery is None:
+                # A newer version of the function will know its type.
+                self._receipts.wait(group.messages.popleft(), MAX_WAIT_SECONDS)
+                self._hold_back(group.messages, _BEHIND)
                 return
+            try:
+                before = group.load.entry_of(message.delivery)
+            except UnreadableEntryError as error:
+                self._set_aside(group.messages, str(error))
+                continue
+            step = self._end_without_attempt(message, message.delivery, before, group.load.facts)
+            if step is not None:
+                self._steps.append((step, group))
+            else:
+                self._start(group, message.delivery, before)
+            return
 
-    def _end_without_attempt(self, message: _Message, facts: Facts) -> _Step | None:
-        delivery = message.delivery
-        before = self._entry(delivery, facts)
+    def _end_without_attempt(
+        self, message: Message, delivery: Delivery, before: LedgerEntry | None, facts: Facts
+    ) -> Step | None:
         if before is not None and before.outcome is not None:
-            self._on.journal.repeated(delivery)
-            return _Step(message, before, known=True)
+            is_news = self._is_news(message, delivery, before.at)
+            if not is_news:
+                self._on.journal.repeated(delivery)
+            return Step(delivery, before, known=True, is_news=is_news)
         if (reason := facts.why_superseded(delivery)) is not None:
             entry = LedgerEntry(
                 attempts=before.attempts if before else 0,
@@ -278,179 +266,237 @@ class _Batch:
                 reason=reason,
                 at=self._on.clock.now(),
             )
-            return _Step(message, entry)
+            return Step(delivery, entry)
         return None
 
-    def _entry(self, delivery: Delivery, facts: Facts) -> LedgerEntry | None:
-        """What the ledger has of a delivery by now."""
-        notification_id = delivery.notification_id
-        return self._recorded.get(notification_id) or facts.entry_of(delivery)
+    def _is_news(self, message: Message, delivery: Delivery, concluded_at: "datetime") -> bool:
+        """Whether a message with a known outcome was concluded without that being told.
 
-    def _time_for_an_attempt(self) -> bool:
-        needed = self._on.request_timeout_seconds + RESERVE_SECONDS
-        return self._remaining_seconds() >= needed
+        So it is if it was in the queue then: whoever concluded it ended before it was deleted. A
+        repeat is enqueued later.
+        """
+        sent_at = message.received.sent_at
+        if sent_at is None or delivery.notification_id in self._concluded:
+            return False
+        return sent_at <= concluded_at
 
-    def _attempt(
-        self, message: _Message, number: int, address: str, master_secrets: tuple[str, ...]
-    ) -> _Step:
-        """Make one POST; runs in a thread of the executor."""
-        on, delivery = self._on, message.delivery
-        payload = delivery.payload
-        secrets = [receiver_secret(each, delivery.receiver.uuid) for each in master_secrets]
-        headers = {
-            "content-type": "application/json",
-            **signature_headers(secrets, delivery.notification_id, on.clock.now(), payload),
-        }
-        started = on.clock.monotonic()
-        answer = on.poster.post(address, headers, payload.encode())
-        latency_ms = (on.clock.monotonic() - started) * 1000
-        now = on.clock.now()
-        verdict = judge(answer, number, on.policy, now, on.jitter)
-        entry = LedgerEntry(number, verdict.outcome, verdict.status_code, verdict.reason, now)
-        return _Step(message, entry, verdict.wait_seconds, latency_ms=latency_ms)
+    def _deposit(self) -> None:
+        """Put the first message of each group that is for a mailbox into it."""
+        groups, self._for_mailboxes = self._for_mailboxes, []
+        deposits = [
+            (delivery, message.received.sequence_number)
+            for group in groups
+            if (delivery := (message := group.messages[0]).delivery) is not None
+        ]
+        undone = self._on.depositor.deposit(deposits) if deposits else set()
+        for group, (delivery, _) in zip(groups, deposits, strict=True):
+            if delivery.notification_id in undone:
+                self._give_up(group.messages, "the mailbox did not take it")
+                continue
+            self._receipts.conclude(group.messages.popleft())
+            if group.messages:
+                self._ready.append(group)
 
-    def _collect(self, on_the_way: dict[Future[_Step], _Group]) -> list[tuple[_Step, _Group]]:
-        """Wait for attempts to end, and take them off what is on the way."""
-        if not on_the_way:
-            return []
-        longest = max(0.0, self._remaining_seconds() - RESERVE_SECONDS / 2)
-        ended, _ = self._on.wait(on_the_way, longest, FIRST_COMPLETED)
-        if not ended:
-            for group in on_the_way.values():
-                self._give_up(group, "the attempt did not end in time")
-            on_the_way.clear()
-            return []
-        ended, _ = self._on.wait(on_the_way, LINGER_SECONDS, ALL_COMPLETED)
-        with self._on.journal.together():
-            taken = [
-                self._take(each, on_the_way.pop(each)) for each in list(on_the_way) if each in ended
-            ]
-        return [each for each in taken if each is not None]
+    # --- attempts ---------------------------------------------------------------------------------
 
-    def _take(self, attempt: Future[_Step], group: _Group) -> tuple[_Step, _Group] | None:
-        """Look at an attempt that has ended; None if it did so in a way that nobody foresaw."""
-        if (error := attempt.exception()) is not None:
-            delivery = group[0].delivery
+    def _start(self, group: _Group, delivery: Delivery, before: LedgerEntry | None) -> None:
+        """Start an attempt, or a deposit, if there is time for one."""
+        if not self._has_time():
+            if group.progressed:
+                self._hold_back(group.messages, "no time left")
+            else:  # it may be so each time
+                self._give_up(group.messages, "no time left for an attempt")
+            return
+        load = group.load
+        address = load.facts.address_of(delivery)
+        if address == MAILBOX_ENDPOINT:
+            self._for_mailboxes.append(group)
+            return
+        number = (before.attempts if before else 0) + 1
+        claim = [None]
+
+        def attempt() -> Attempted | NotAttempted:
+            try:
+                claim.pop()
+            except IndexError:
+                raise CancelledError from None
+            return self._on.attempter.attempt(delivery, number, address, load.master_secrets)
+
+        started = self._on.clock.monotonic()
+        try:
+            future = self._on.executor.submit(attempt)
+        except RuntimeError as error:
+            # Without a new thread it is queued all the same. If one of the others has just taken
+            # it, that POST is as good as made by a function that is killed then.
+            claim.clear()
+            self._on.journal.trouble("no threads left", error)
+            self._give_up(group.messages, "no threads left")
+            return
+        self._under_way[future] = _Post(group, started)
+
+    def _wait_for_answers(self) -> None:
+        """Wait until there is something to do; what has ended is then a step to settle."""
+        now = self._on.clock.monotonic()
+        if self._steps:
+            return
+        patience = max(0.0, min(self._waits(now), default=0.0))
+        if not self._under_way:
+            if patience > 0:
+                self._on.sleep(patience)
+            return
+        ended, pending = self._on.wait(self._under_way, patience, FIRST_COMPLETED)
+        if ended and pending:
+            ended, _ = self._on.wait(self._under_way, LINGER_SECONDS, ALL_COMPLETED)
+        with self._on.journal.in_bulk():
+            for future in [each for each in self._under_way if each in ended]:
+                self._take(future, self._under_way.pop(future).group)
+        if self._left() <= RESERVE_SECONDS / 2 + _TOLERANCE_SECONDS:
+            for post in self._under_way.values():
+                self._give_up(post.group.messages, "the attempt did not end in time")
+            self._under_way.clear()
+
+    def _waits(self, now: float) -> Iterable[float]:
+        """How long it is until each thing that is to be done next, other than an answer."""
+        if self._unrecorded:
+            yield self._record_again_at - now
+        if self._under_way:
+            yield self._left() - RESERVE_SECONDS / 2
+            if self._has_room() and self._has_time():
+                yield max(self._oldest() + HANGING_SECONDS, self._receive_at) - now
+
+    def _take(self, future: Future[Attempted | NotAttempted], group: _Group) -> None:
+        """Look at an attempt that has ended."""
+        delivery = group.messages[0].delivery
+        assert delivery is not None  # noqa: S101 - others are not attempted
+        if (error := future.exception()) is not None:
             self._on.journal.trouble(
                 "an attempt ended unexpectedly", error, notification_id=delivery.notification_id
             )
-            self._give_up(group, f"unexpected {type(error).__name__}")
-            return None
-        step = attempt.result()
-        self._on.journal.attempted(
-            step.message.delivery,
-            attempt=step.entry.attempts,
-            status_code=step.entry.status_code,
-            reason=step.entry.reason,
-            latency_ms=step.latency_ms or 0.0,
-        )
-        return step, group
-
-    def _settle(self, steps: Sequence[tuple[_Step, _Group]]) -> list[_Group]:
-        """Record steps and tell outcomes; returns the groups that can go on."""
-        if not steps:
-            return []
-        unrecorded = self._record([step for step, _ in steps if not step.known])
-        untold = self._tell(
-            [step for step, _ in steps if step.message.delivery.notification_id not in unrecorded]
-        )
-        going_on = []
-        for step, group in steps:
-            message = step.message
-            notification_id = message.delivery.notification_id
-            if notification_id in unrecorded:
-                self._give_up(group, "the ledger did not take it")
-                continue
-            self._recorded[notification_id] = step.entry
-            if notification_id in untold:
-                self._give_up(group, "the event bus did not take it")
-            elif step.entry.outcome is None:
-                group.popleft()
-                self._stay(message.message_id, message.receipt_handle, step.wait_seconds)
-                self._hold_back(group, "behind an earlier notification")
-            else:
-                group.popleft()
-                if group:
-                    going_on.append(group)
-        return going_on
-
-    def _record(self, steps: Sequence[_Step]) -> set[str]:
-        """Write steps to the ledger; returns the ids of those that could not be written."""
-        if not steps:
-            return set()
-        try:
-            return self._on.ledger.record([(step.message.delivery, step.entry) for step in steps])
-        except Exception as error:  # noqa: BLE001 - what is not recorded must stay in the queue
-            self._on.journal.trouble("the ledger could not be written", error)
-            return {step.message.delivery.notification_id for step in steps}
-
-    def _tell(self, steps: Sequence[_Step]) -> set[str]:
-        """Tell outcomes to the bus; returns the ids of those that it did not take."""
-        told: list[Told] = []
-        with self._on.journal.together():
-            for step in steps:
-                entry = step.entry
-                if entry.outcome is None:
-                    continue
-                outcome = outcome_of(
-                    step.message.delivery,
-                    entry.outcome,
-                    attempts=entry.attempts,
-                    status_code=entry.status_code,
-                    reason=entry.reason,
-                    finished_at=entry.at,
-                )
-                told.append((entry.outcome, outcome))
-                if not step.known:
-                    self._on.journal.concluded(entry.outcome, outcome)
-        if not told:
-            return set()
-        try:
-            return self._on.bus.put(told)
-        except Exception as error:  # noqa: BLE001 - what is not told must stay in the queue
-            self._on.journal.trouble("outcomes could not be told", error)
-            return {outcome.notification_id for _, outcome in told}
-
-    def _set_aside(self, group: _Group, reason: str) -> None:
-        """Put a group's first message into the dead-letter queue, as no repetition can help it."""
-        message = group[0]
-        if self._bury(message.message_id, message.body, reason):
-            group.popleft()
-        else:
-            self._give_up(group, reason)
-
-    def _give_up(self, group: _Group, reason: str) -> None:
-        """Let a group's first message wait because of trouble that is not the receiver's."""
-        message = group.popleft()
-        if message.receives < MAX_TROUBLED_RECEIVES or not self._bury(
-            message.message_id, message.body, f"{reason}, after {message.receives} receives"
-        ):
-            self._stay(message.message_id, message.receipt_handle, self._backoff(message.receives))
-        self._hold_back(group, "behind an earlier notification")
-
-    def _bury(self, message_id: str, body: str, reason: str) -> bool:
-        """Put a message into the dead-letter queue; says whether it is there."""
-        try:
-            self._on.dead_letters.put(
-                body, reason=reason, group=message_id, deduplication_id=message_id
+            self._give_up(group.messages, f"unexpected {type(error).__name__}")
+            return
+        result = future.result()
+        if isinstance(result, NotAttempted):
+            self._on.journal.trouble(
+                "an attempt could not be made",
+                reason=result.reason,
+                notification_id=delivery.notification_id,
             )
-        except Exception as error:  # noqa: BLE001 - then it stays where it is
-            self._on.journal.trouble("a dead letter could not be put away", error)
-            return False
-        self._on.journal.trouble("dead letter", reason=reason, message_id=message_id)
-        return True
+            self._give_up(group.messages, f"no attempt: {result.reason}")
+            return
+        group.progressed = True
+        self._on.journal.attempted(
+            delivery,
+            attempt=result.entry.attempts,
+            status_code=result.entry.status_code,
+            reason=result.entry.reason,
+            latency_ms=result.latency_ms,
+        )
+        self._steps.append((Step(delivery, result.entry, result.wait_seconds), group))
 
-    def _backoff(self, receives: int) -> int:
-        wait = min(self._on.policy.backoff_seconds * receives, MAX_WAIT_SECONDS)
-        return max(TROUBLE_SECONDS, round(wait))
+    # --- what follows -----------------------------------------------------------------------------
 
-    def _stay(self, message_id: str, receipt_handle: str, seconds: int) -> None:
-        # From now on, not from the end of the batch: others in it may take long.
-        self._staying[message_id] = (receipt_handle, self._on.clock.monotonic() + seconds)
+    def _settle(self) -> None:
+        """Record and tell what has ended; the groups go on."""
+        while self._steps:
+            some = [self._steps.popleft() for _ in range(min(MAX_STEPS, len(self._steps)))]
+            self._settle_some(some)
+        if self._unrecorded and self._is_due(self._record_again_at):
+            some = [
+                self._unrecorded.popleft() for _ in range(min(MAX_STEPS, len(self._unrecorded)))
+            ]
+            self._settle_some(some)
 
-    def _hold_back(self, group: _Group, reason: str) -> None:
-        """Give back what is left of a group at once: the queue keeps it behind its first one."""
-        for message in group:
-            self._on.journal.held_back(message.delivery, reason)
-            self._stay(message.message_id, message.receipt_handle, 0)
-        group.clear()
+    def _settle_some(self, steps: Sequence[tuple[Step, _Group]]) -> None:
+        unrecorded = self._on.settler.record([step for step, _ in steps if not step.known])
+        recorded = [each for each in steps if each[0].delivery.notification_id not in unrecorded]
+        self._record_later([e for e in steps if e[0].delivery.notification_id in unrecorded])
+        untold = self._on.settler.tell([step for step, _ in recorded])
+        for step, group in recorded:
+            notification_id = step.delivery.notification_id
+            group.load.recorded[notification_id] = step.entry
+            if notification_id in untold:
+                self._give_up(group.messages, "the event bus did not take it")
+            elif step.entry.outcome is None:
+                self._receipts.wait(group.messages.popleft(), step.wait_seconds)
+                self._hold_back(group.messages, _BEHIND)
+            else:
+                self._concluded.add(notification_id)
+                self._receipts.conclude(group.messages.popleft())
+                if group.messages:
+                    self._ready.append(group)
+        if self._has_hung:
+            self._receipts.settle()
+
+    def _record_later(self, steps: Sequence[tuple[Step, _Group]]) -> None:
+        """Try the ledger until time is nearly over: what it does not have is POSTed once more."""
+        if not steps:
+            self._record_wait = LEDGER_WAIT_SECONDS[0]
+        elif self._left() <= RESERVE_SECONDS:
+            for _, group in steps:
+                self._give_up(group.messages, "the ledger did not take it")
+        else:
+            self._unrecorded.extend(steps)
+            self._record_again_at = self._on.clock.monotonic() + min(
+                self._record_wait, self._left() - RESERVE_SECONDS
+            )
+            self._record_wait = min(self._record_wait * 2, LEDGER_WAIT_SECONDS[1])
+
+    def _receive_if_hanging(self) -> None:
+        """Receive more messages, if what is under way hangs and there is room and time for them."""
+        hangs = self._under_way and self._is_due(self._oldest() + HANGING_SECONDS)
+        if not hangs:
+            return
+        if not self._has_hung:
+            # Lambda deletes what is concluded only when this invocation ends.
+            self._has_hung = True
+            self._receipts.settle()
+        if not self._has_room() or not self._has_time() or not self._is_due(self._receive_at):
+            return
+        room = min(SQS_BATCH, MAX_POSTS - len(self._under_way) - len(self._ready))
+        try:
+            messages = self._on.queue.receive(room, uuid4().hex)
+        except Exception as error:  # noqa: BLE001 - then Lambda brings them
+            self._on.journal.trouble("no more messages could be received", error)
+            messages = []
+        if not messages:
+            self._receive_at = self._on.clock.monotonic() + EMPTY_SECONDS
+        self._admit(messages)
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def _set_aside(self, messages: deque[Message], reason: str) -> None:
+        """Put a group's first message into the dead-letter queue, as no repetition can help it."""
+        if self._receipts.bury(messages[0].received, reason):
+            messages.popleft()
+        else:
+            self._give_up(messages, reason)
+
+    def _give_up(self, messages: deque[Message], reason: str) -> None:
+        """Let a group's first message wait because of trouble that is not the receiver's."""
+        self._receipts.wait_out_trouble(messages.popleft(), reason)
+        self._hold_back(messages, _BEHIND)
+
+    def _hold_back(self, messages: deque[Message], reason: str) -> None:
+        for message in messages:
+            self._receipts.hold_back(message, reason)
+        messages.clear()
+
+    # --- time and room ----------------------------------------------------------------------------
+
+    def _left(self) -> float:
+        return self._ends - self._on.clock.monotonic()
+
+    def _is_due(self, moment: float) -> bool:
+        return self._on.clock.monotonic() + _TOLERANCE_SECONDS >= moment
+
+    def _has_time(self) -> bool:
+        """Whether an attempt that is started now ends in time."""
+        needed = self._on.request_timeout_seconds + RESERVE_SECONDS
+        return self._left() + _TOLERANCE_SECONDS >= needed
+
+    def _has_room(self) -> bool:
+        return len(self._under_way) + len(self._ready) < MAX_POSTS
+
+    def _oldest(self) -> float:
+        """When the oldest POST that is under way was started: they are kept in that order."""
+        return next(iter(self._under_way.values())).started

@@ -44,7 +44,7 @@ class Depositor:
         except Exception as error:  # noqa: BLE001 - what is not deposited must stay in the queue
             self.journal.trouble("notifications could not be deposited", error)
             return {delivery.notification_id for delivery, _ in letters}
-        with self.journal.together():
+        with self.journal.in_bulk():
             for delivery, _ in letters:
                 if delivery.notification_id not in undone:
                     self.journal.deposited(delivery, now)

@@ -105,7 +105,7 @@ class Exchange:
         asked: dict[str, Acknowledgement],
         outcomes: dict[str, OutcomeKind],
     ) -> None:
-        with self.journal.together():
+        with self.journal.in_bulk():
             for each in _of_ids(mailbox.waiting, asked):
                 delivery = each.delivery
                 said = OutcomeKind(asked[delivery.notification_id].outcome)

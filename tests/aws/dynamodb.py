@@ -322,6 +322,7 @@ class DynamoDB:
             found = page
             if "FilterExpression" in request:
                 test = self._condition(request["FilterExpression"])
+                test({}, bound)
                 found = [item for item in page if test(item, bound)]
             shown = [self._projected(item, request, bound) for item in found]
             bound.check_all_used()
@@ -581,9 +582,13 @@ def _check(operation: str, request: Mapping[str, Any], allowed: Iterable[str]) -
 
 
 def _bound(request: Mapping[str, Any]) -> Bound:
-    return Bound(
+    bound = Bound(
         request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
     )
+    # What an expression names is used, whether or not there is an item.
+    for path in expressions.projection(request.get("ProjectionExpression") or "nothing"):
+        expressions.resolve(path, bound)
+    return bound
 
 
 def _bound_all_used(request: Mapping[str, Any]) -> None:

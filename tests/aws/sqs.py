@@ -79,6 +79,7 @@ class Queue:
     """One queue.
 
     Attributes:
+        keeps: whether a message that was accepted is kept, by its body; for tests of checks.
         wake: called when a message may have become receivable.
         expired: messages that nobody took until the retention period ended: lost.
     """
@@ -88,6 +89,7 @@ class Queue:
     visibility_timeout: float = 30.0
     retention: float = 1_209_600.0
     redrive: Redrive | None = None
+    keeps: Callable[[str], bool] = lambda _: True
     wake: Callable[[], object] = lambda: None
     expired: list[Message] = field(default_factory=list)
     moved: list[Message] = field(default_factory=list)
@@ -147,8 +149,9 @@ class Queue:
                 visible_at=now,
             )
             self._known[group, deduplication_id] = (now + DEDUPLICATION_SECONDS, message)
-            self._put(message)
-            self.accepted.append(message)
+            if self.keeps(body):
+                self._put(message)
+                self.accepted.append(message)
         answer = {"MessageId": message.message_id, "MD5OfMessageBody": md5(body)}
         if self.fifo:
             answer["SequenceNumber"] = f"{message.sequence_number:020}"

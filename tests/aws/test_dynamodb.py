@@ -454,6 +454,21 @@ def test_a_placeholder_that_is_not_used_is_refused(service: DynamoDB) -> None:
     assert code(error) == "ValidationException"
 
 
+def test_a_placeholder_of_a_projection_is_used_although_nothing_is_found(
+    service: DynamoDB,
+) -> None:
+    named = {"ProjectionExpression": "#a", "ExpressionAttributeNames": {"#a": "a"}}
+    assert service.get_item(TableName=TABLE, Key=key("1"), **named) == {}
+    page = service.query(
+        TableName=TABLE,
+        KeyConditionExpression="h = :h",
+        FilterExpression="b = :b",
+        ExpressionAttributeValues={":h": {"S": "h"}, ":b": {"S": "b"}},
+        **named,
+    )
+    assert page["Items"] == []
+
+
 def test_a_batch_of_writes_leaves_some_undone(service: DynamoDB, table: Table) -> None:
     service.left_undone = lambda index: index == 0
     puts = [{"PutRequest": {"Item": key(r)}} for r in ("1", "2")]

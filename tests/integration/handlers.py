@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from types import ModuleType
 from typing import Any, cast
@@ -15,6 +15,8 @@ from typing import Any, cast
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.deliver_notification.attempts import Poster
+from functions.deliver_notification.deliverer import Deliverer
 from tests.cloudformation import ACCOUNT, REGION, functions
 from tests.integration.stack import Stack
 from tests.log_lines import parse_lines
@@ -99,6 +101,12 @@ def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
         loggers.update({service: logger for service, logger in before.items() if logger})
         for executor in _executors(app):
             executor.shutdown()
+
+
+def with_poster(deliver: Function, poster: Poster) -> Deliverer:
+    """The logic of DeliverNotification, with another way to make POSTs."""
+    deliverer: Deliverer = deliver.app.deliverer
+    return replace(deliverer, attempter=replace(deliverer.attempter, poster=poster))
 
 
 def _executors(app: ModuleType) -> Iterator[ThreadPoolExecutor]:

@@ -95,6 +95,7 @@ class Aws:
             "DynamoDB_20120810.Query": self.query,
             "DynamoDB_20120810.GetItem": self.get,
             "DynamoDB_20120810.PutItem": self.put,
+            "DynamoDB_20120810.DeleteItem": lambda _: {},  # the round, of a training that has ended
             "AmazonSQS.SendMessageBatch": self.send,
             "AmazonSQS.ChangeMessageVisibilityBatch": self.give_back,
             "AWSEvents.PutEvents": self.put_events,

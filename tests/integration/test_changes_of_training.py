@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from fl_notifications.deliveries.post import Answer, Responded
 from fl_notifications.deliveries.queue import DeliveryQueue
 from fl_notifications.server.repository import TrainingRepository
 from tests.integration.faults import Faults
-from tests.integration.handlers import Function
+from tests.integration.handlers import Function, with_poster
 from tests.integration.stack import Stack
 from tests.made import (
     ACTOR,
@@ -124,9 +124,13 @@ SLOW_SECONDS = 1.2
 class SlowAndBusy:
     """One receiver is slow to accept; the other says at once that it is busy for ten seconds."""
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:  # noqa: ARG002
+    accepted_at: float = 0.0
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del headers, body, turn
         if "slow" in url:
             time.sleep(SLOW_SECONDS)
+            self.accepted_at = time.monotonic()
             return Responded(200, None)
         return Responded(503, "10")
 
@@ -143,11 +147,12 @@ def test_a_wait_counts_from_the_answer_and_not_from_the_end_of_the_batch(
         queue.send([delivery(name, receiver=receiver, notification_id=name)])
     faults = Faults(deliver.app.clients.sqs)
     event = stack.receive()
-    deliverer = replace(deliver.app.deliverer, poster=SlowAndBusy())
-    started = time.monotonic()
-    result = deliverer.process(event, lambda: 30.0)
-    took = time.monotonic() - started
+    receivers, told_at = SlowAndBusy(), list[float]()
+    tell = "ChangeMessageVisibilityBatch"
+    faults.once_answered(tell, lambda: told_at.append(time.monotonic()))
+    result = with_poster(deliver, receivers).process(event, lambda: 30.0)
     assert len(result["batchItemFailures"]) == 1
-    (call,) = faults.calls["ChangeMessageVisibilityBatch"]
+    (call,) = faults.calls[tell]
     (entry,) = call["Entries"]
-    assert 10 - took <= entry["VisibilityTimeout"] < 10
+    assert entry["VisibilityTimeout"] == 10
+    assert told_at[0] < receivers.accepted_at - SLOW_SECONDS / 2

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO, StringIO
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import uuid4
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.post import Answer, Responded
@@ -27,7 +28,7 @@ from fl_notifications_cli.stack import Stack as CliStack
 from tests.cloudformation import REGION, STACK_NAME
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
-from tests.integration.handlers import Function
+from tests.integration.handlers import Function, with_poster
 from tests.integration.stack import Record, Stack
 from tests.made import (
     ACTOR,
@@ -113,7 +114,8 @@ class Accepting:
 
     posts: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del turn
         name = url.split("/")[2].partition(".")[0]
         kind = json.loads(body)["notification_type"]
         self.posts.append((name, kind, {k.lower(): v for k, v in headers.items()}["webhook-id"]))
@@ -195,13 +197,14 @@ def _do_not_wait(params: dict[str, Any], **_: Any) -> None:
 
 
 def put(stack: Stack, output: str, body: str, **attributes: str) -> None:
-    """Put a letter into a dead-letter queue, as AWS does."""
-    group = uuid4().hex
-    fifo: Any = (
-        {"MessageGroupId": group, "MessageDeduplicationId": group}
-        if output == "DeliveriesDlqUrl"
-        else {}
-    )
+    """Put a letter into a dead-letter queue, as AWS does; a delivery in its own message group."""
+    fifo: Any = {}
+    if output == "DeliveriesDlqUrl":
+        try:
+            group = Delivery.model_validate_json(body).group
+        except ValidationError:
+            group = "poison"
+        fifo = {"MessageGroupId": group, "MessageDeduplicationId": uuid4().hex}
     stack.sqs.send_message(
         QueueUrl=stack.output(output),
         MessageBody=body,
@@ -291,7 +294,7 @@ def told(stack: Stack) -> list[tuple[str, str, int | None]]:
 
 def deliver_all(stack: Stack, deliver: Function, receivers: Accepting) -> None:
     """Deliver until the queue is empty."""
-    deliverer = replace(deliver.app.deliverer, poster=receivers)
+    deliverer = with_poster(deliver, receivers)
     for _ in range(50):
         batch = stack.receive()
         if not batch["Records"]:
@@ -483,7 +486,7 @@ def test_a_letter_may_hold_anything_and_what_cannot_be_put_back_stays(
 
 def test_listing_takes_nothing_out_and_hides_nothing(stack: Stack, cli: Cli) -> None:
     for number in range(12):
-        made = delivery(notification_id=f"n{number}")
+        made = delivery(f"p{number}", notification_id=f"n{number}")
         put(stack, "DeliveriesDlqUrl", made.message)
         put(stack, "CallbacksDlqUrl", json.dumps(event(attempts=number)))
     found = cli.letters()
@@ -591,6 +594,17 @@ def test_no_more_are_put_back_than_asked_for(stack: Stack, cli: Cli) -> None:
     code, out, _ = cli("redrive", "deliveries", "--yes", "--limit", "3")
     assert (code, out.strip()) == (0, "3 put back, 0 left.")
     assert (len(stack.delivered()), visible(stack, "DeliveriesDlqUrl")) == (3, 1)
+
+
+def test_letters_of_one_receiver_are_put_back_in_order(stack: Stack, cli: Cli) -> None:
+    """Also if they are more than one portion: the first ones have to leave before others show."""
+    for number in range(25):
+        put(stack, "DeliveriesDlqUrl", delivery(notification_id=f"n{number}").message)
+        put(stack, "DeliveriesDlqUrl", delivery("two", notification_id=f"t{number}").message)
+    assert cli.redrive("deliveries") == (0, "50 put back, 0 left.")
+    ids = [each["notification_id"] for each in stack.delivered()]
+    for mark in "nt":
+        assert [each for each in ids if each[0] == mark] == [f"{mark}{n}" for n in range(25)]
 
 
 # --- redrive: changes -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,17 +18,19 @@ from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
 from fl_notifications.deliveries.delivery import Delivery, DeliveryReceiver
-from fl_notifications.deliveries.post import Answer, Responded
+from fl_notifications.deliveries.post import Answer, Responded, Unable, UnableReason
 from fl_notifications.deliveries.queue import DeliveryQueue
 from fl_notifications.deliveries.signing import receiver_secret
 from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.ledger import LedgerEntry
 from fl_notifications.outcomes.outcome import OutcomeKind, parse_outcome_event
 from fl_notifications.trainings.model import TrainingState
-from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, TROUBLE_SECONDS
+from functions.deliver_notification.deliverer import RESERVE_SECONDS
+from functions.deliver_notification.receipts import MAX_TROUBLED_RECEIVES, TROUBLE_SECONDS
 from tests.cloudformation import ACCOUNT, REGION
 from tests.integration.conftest import Start
 from tests.integration.faults import Faults
-from tests.integration.handlers import Function
+from tests.integration.handlers import Function, with_poster
 from tests.integration.stack import Record, Stack
 from tests.log_lines import SECRETS, check_metrics, parse_lines, steps
 from tests.made import (
@@ -41,6 +44,7 @@ from tests.made import (
 from tests.receivers.wire import (
     Behaviour,
     Receiver,
+    drip,
     hang,
     status,
 )
@@ -831,7 +835,12 @@ POISON: dict[str, tuple[str, str]] = {
     "nothing": ("{}", "notification_id"),
     "a missing field": (changed(content="absent"), "content"),
     "a wrong type": (changed(round="three"), "round"),
-    "an unknown type": (changed(notification_type="X"), "notification_type"),
+    "a type that is no text": (changed(notification_type=1), "notification_type"),
+    "an unknown type and no content": (
+        changed(notification_type="X", content="absent"),
+        "notification_type",
+    ),
+    "an id that is no header": (changed(notification_id="a\nb"), "notification_id"),
     "no uuid": (changed(receiver={"uuid": "x", "message_endpoint": ""}), "receiver.uuid"),
 }
 
@@ -932,7 +941,7 @@ def test_without_the_tables_nothing_is_sent_and_everything_stays(
     assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
     assert two.posts("one") == two.posts("two") == []
     (line,) = [each for each in deliver.lines if each["level"] == "ERROR"]
-    assert line["message"] == "a batch could not be prepared"
+    assert line["message"] == "messages could not be prepared"
 
 
 def test_without_the_secret_nothing_is_sent_and_everything_stays(
@@ -957,23 +966,55 @@ def test_entries_that_the_ledger_leaves_out_are_written_again(
     assert sorted(each[1] for each in told(stack)) == ["one-1", "two-1"]
 
 
-def test_what_the_ledger_never_takes_stays_and_is_not_told(
+@pytest.fixture
+def hasty(start: Start) -> Function:
+    """The function, with receivers that are given a second."""
+    return start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="1")
+
+
+ONE_SECOND = RESERVE_SECONDS + 1.1
+"""Of time, so that one is left for an attempt and for the ledger."""
+
+
+def test_a_table_that_throttles_costs_time_and_no_second_post(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    Faults(deliver.app.clients.dynamodb).leave_undone("BatchWriteItem", of_two)
-    assert run(stack, deliver) == ["two-1"]
+    faults = Faults(deliver.app.clients.dynamodb)
+    code = "ProvisionedThroughputExceededException"
+    faults.refuse("BatchWriteItem", code, times=5)
+    assert run(stack, deliver) == []
+    assert len(faults.calls["BatchWriteItem"]) == 6
+    assert sorted(told(stack)) == [("accepted", "one-1", 1), ("accepted", "two-1", 1)]
+    assert len(two.posts("one")) == len(two.posts("two")) == 1
+
+
+def test_the_ledger_is_tried_until_time_is_nearly_over(
+    stack: Stack, hasty: Function, two: Receivers
+) -> None:
+    Faults(hasty.app.clients.dynamodb).refuse("BatchWriteItem", "ThrottlingException")
+    started = monotonic()
+    assert sorted(run(stack, hasty, remaining_seconds=ONE_SECOND)) == ["one-1", "two-1"]
+    assert 0.9 < monotonic() - started < 2
+    assert len(two.posts("one")) == 1
+
+
+def test_what_the_ledger_never_takes_stays_and_is_not_told(
+    stack: Stack, hasty: Function, two: Receivers
+) -> None:
+    Faults(hasty.app.clients.dynamodb).leave_undone("BatchWriteItem", of_two)
+    assert run(stack, hasty, remaining_seconds=ONE_SECOND) == ["two-1"]
     assert told(stack) == [("accepted", "one-1", 1)]
     assert stack.ledger("two-1") is None
     assert left(stack) == 1
 
 
 def test_if_the_ledger_refuses_everything_stays_and_nothing_is_told(
-    stack: Stack, deliver: Function, two: Receivers
+    stack: Stack, hasty: Function, two: Receivers
 ) -> None:
-    Faults(deliver.app.clients.dynamodb).refuse("BatchWriteItem", "ThrottlingException")
-    assert sorted(run(stack, deliver)) == ["one-1", "two-1"]
+    Faults(hasty.app.clients.dynamodb).refuse("BatchWriteItem", "ThrottlingException")
+    assert sorted(run(stack, hasty, remaining_seconds=ONE_SECOND)) == ["one-1", "two-1"]
     assert told(stack) == []
-    messages = {each["message"] for each in deliver.lines if each["level"] == "ERROR"}
+    messages = {each["message"] for each in hasty.lines if each["level"] == "ERROR"}
     assert messages == {"the ledger could not be written"}
 
 
@@ -1050,14 +1091,85 @@ def test_a_message_whose_receipt_is_stale_does_not_keep_the_others(
     assert len(let) == 1
 
 
+@dataclass
+class Faulty:
+    """Cannot make POSTs, through no fault of the receivers."""
+
+    reason: UnableReason
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del url, headers, body, turn
+        return Unable(self.reason)
+
+
+@pytest.mark.parametrize(
+    "reason", ["no sockets left", "no threads left", "no resolver", "no way out"]
+)
+def test_a_fault_of_our_own_is_no_attempt(
+    stack: Stack, deliver: Function, two: Receivers, reason: UnableReason, faults: Faults
+) -> None:
+    event = stack.receive()
+    result = with_poster(deliver, Faulty(reason)).process(event, lambda: 30.0)
+    stack.settle(event, result)
+    assert left(stack) == 2
+    assert waits(faults) == [TROUBLE_SECONDS, TROUBLE_SECONDS]
+    assert (stack.ledger("one-1"), told(stack)) == (None, [])
+    assert steps(deliver.lines, "attempted") == []
+    told_of = {(line["message"], line["reason"]) for line in deliver.lines if "message" in line}
+    assert told_of >= {("an attempt could not be made", reason)}
+    let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert sorted(told(stack)) == [("accepted", "one-1", 1), ("accepted", "two-1", 1)]
+
+
+class NoThreads(Executor):
+    """Queues what it is given, and only then finds out that there is no thread for it."""
+
+    def __init__(self) -> None:
+        self.queued: list[Callable[[], object]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *_: Any, **__: Any) -> Any:
+        self.queued.append(fn)
+        raise RuntimeError("can't start new thread")
+
+
+def test_without_threads_no_attempt_is_made_nor_made_later(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    executor = NoThreads()
+    event = stack.receive()
+    deliverer = replace(deliver.app.deliverer, executor=executor)
+    assert len(deliverer.process(event, lambda: 30.0)["batchItemFailures"]) == 2
+    for attempt in executor.queued:
+        with pytest.raises(CancelledError):
+            attempt()
+    assert two.posts("one") == two.posts("two") == []
+    assert stack.ledger("one-1") is None
+
+
+@pytest.mark.parametrize("broken", ["lines", "metrics"])
+def test_nothing_that_cannot_be_written_down_stops_the_work(
+    stack: Stack, deliver: Function, two: Receivers, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise TypeError("can't subtract offset-naive and offset-aware datetimes")
+
+    journal = deliver.app.deliverer.journal
+    for name in ("step", "error") if broken == "lines" else ("count", "observe", "flush"):
+        part = journal._logger if broken == "lines" else journal._tally
+        monkeypatch.setattr(part, name, fail)
+    assert run(stack, deliver) == []
+    assert sorted(told(stack)) == [("accepted", "one-1", 1), ("accepted", "two-1", 1)]
+
+
 class Raising:
     """Makes POSTs that all succeed, but for one receiver's: there it breaks."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        del headers, body
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del headers, body, turn
         if url == self._url:
             raise ZeroDivisionError(f"cannot post to {url}")
         return Responded(200, None)
@@ -1067,7 +1179,7 @@ def test_an_unexpected_error_in_one_attempt_touches_no_other(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
     enqueue(stack, message("two", two.url("two"), 2))
-    broken = replace(deliver.app.deliverer, poster=Raising(two.url("two")))
+    broken = with_poster(deliver, Raising(two.url("two")))
     event = stack.receive()
     result = broken.process(event, lambda: 30.0)
     stack.settle(event, result)
@@ -1085,7 +1197,7 @@ def test_an_unexpected_error_in_one_attempt_touches_no_other(
 def test_a_message_in_trouble_for_hours_becomes_a_dead_letter_with_the_reason(
     stack: Stack, deliver: Function, two: Receivers
 ) -> None:
-    broken = replace(deliver.app.deliverer, poster=Raising(two.url("two")))
+    broken = with_poster(deliver, Raising(two.url("two")))
     event = stack.receive()
     for record in event["Records"]:
         record["attributes"]["ApproximateReceiveCount"] = str(MAX_TROUBLED_RECEIVES)
@@ -1093,6 +1205,8 @@ def test_a_message_in_trouble_for_hours_becomes_a_dead_letter_with_the_reason(
     assert result == {"batchItemFailures": []}
     (letter,) = stack.messages(stack.output("DeliveriesDlqUrl"))
     assert json.loads(letter["body"])["notification_id"] == "two-1"
+    # So redriven letters of one receiver keep their order.
+    assert letter["attributes"]["MessageGroupId"] == message("two", "").group
     assert letter["messageAttributes"]["reason"]["stringValue"] == (
         f"unexpected ZeroDivisionError, after {MAX_TROUBLED_RECEIVES} receives"
     )
@@ -1124,14 +1238,39 @@ def test_a_repeat_of_what_has_ended_is_told_again_but_not_posted(
     assert told(stack) == [("accepted", "one-1", 1)] * 2
 
 
-def test_without_time_for_an_attempt_messages_are_given_back_at_once(
+def test_without_time_for_an_attempt_messages_back_off(
     stack: Stack, deliver: Function, two: Receivers, faults: Faults
 ) -> None:
+    """Not at once: if preparing takes that long each time, it would be a hot loop."""
     assert sorted(run(stack, deliver, remaining_seconds=9.9)) == ["one-1", "two-1"]
-    assert waits(faults) == [0, 0]
-    assert {line["reason"] for line in steps(deliver.lines, "held back")} == {"no time left"}
+    assert waits(faults) == [TROUBLE_SECONDS, TROUBLE_SECONDS]
     assert two.posts("one") == two.posts("two") == []
+    let_time_pass(stack)
     assert run(stack, deliver, remaining_seconds=10) == []
+
+
+def test_without_time_again_and_again_a_message_becomes_a_dead_letter_with_the_reason(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    event = stack.receive()
+    for record in event["Records"]:
+        record["attributes"]["ApproximateReceiveCount"] = str(MAX_TROUBLED_RECEIVES)
+    assert deliver(event, remaining_seconds=9.9) == {"batchItemFailures": []}
+    letters = stack.messages(stack.output("DeliveriesDlqUrl"))
+    assert {each["messageAttributes"]["reason"]["stringValue"] for each in letters} == {
+        f"no time left for an attempt, after {MAX_TROUBLED_RECEIVES} receives"
+    }
+
+
+def test_who_is_served_while_there_is_time_is_given_back_at_once_with_the_rest(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    deliver = start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="1")
+    receivers.add("one", each_in_turn(drip(b"HTTP/1.1 200 OK", 0.02), status(200)))
+    enqueue(stack, *(message("one", receivers.url("one"), number) for number in (1, 2)))
+    faults = Faults(deliver.app.clients.sqs)
+    assert run(stack, deliver, remaining_seconds=RESERVE_SECONDS + 1.05) == ["one-1", "one-2"]
+    assert waits(faults)[1] == 0
 
 
 def test_what_has_ended_needs_no_time(
@@ -1140,6 +1279,140 @@ def test_what_has_ended_needs_no_time(
     enqueue(stack, message("one", NOBODY))
     assert run(stack, deliver, remaining_seconds=1) == []
     assert [kind for kind, *_ in told(stack)] == ["superseded"]
+
+
+def test_what_was_recorded_and_not_told_is_written_down_when_it_is_told(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    """Killed between ledger and event: the message comes once more, its outcome known."""
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one")))
+    event = stack.receive()
+    entry = LedgerEntry(1, OutcomeKind.ACCEPTED, 200, None, datetime.now(UTC))
+    known = entry.to_item(message("one", ""))
+    stack.dynamodb.put_item(TableName=stack.ledger_table, Item=known)
+    assert deliver(event) == {"batchItemFailures": []}
+    assert (receivers.posts("one"), told(stack)) == ([], [("accepted", "one-1", 1)])
+    (line,) = steps(deliver.lines, "concluded")
+    assert (line["notification_id"], line["outcome"]) == ("one-1", "accepted")
+
+
+def test_a_repeat_is_not_written_down_as_concluded_again(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    before = datetime.now(UTC) - timedelta(minutes=6)
+    known = LedgerEntry(1, OutcomeKind.ACCEPTED, 200, None, before).to_item(message("one", ""))
+    stack.dynamodb.put_item(TableName=stack.ledger_table, Item=known)
+    enqueue(stack, message("one", receivers.url("one")))
+    assert run(stack, deliver) == []
+    assert steps(deliver.lines, "concluded") == []
+
+
+def test_what_the_bus_did_not_take_is_written_down_once_it_is_told(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    faults = Faults(deliver.app.clients.events)
+    faults.refuse("PutEvents", "ThrottlingException", times=1)
+    run(stack, deliver)
+    assert steps(deliver.lines, "concluded") == []
+    let_time_pass(stack)
+    assert run(stack, deliver) == []
+    assert len(steps(deliver.lines, "concluded")) == 2
+
+
+# --- newer versions -------------------------------------------------------------------------------
+
+
+def test_a_type_of_a_newer_version_waits_and_what_is_behind_it_too(
+    stack: Stack, deliver: Function, receivers: Receivers, faults: Faults
+) -> None:
+    receivers.add("one", status(200))
+    group = message("one", "").group
+    newer = changed(notification_type="PARTICIPANT_PROMOTED", something=["new"])
+    send_raw(stack, newer, group)
+    enqueue(stack, message("one", receivers.url("one")))
+    receivers.add("two", status(200))
+    enqueue(stack, message("two", receivers.url("two")))
+    for _ in range(2):
+        assert len(run(stack, deliver)) == 2
+        assert waits(faults) == [900, 0]
+        let_time_pass(stack)
+    assert told(stack) == [("accepted", "two-1", 1)]
+    assert stack.messages(stack.output("DeliveriesDlqUrl")) == []
+
+
+# --- an invocation that waits takes more work -----------------------------------------------------
+
+
+def test_while_one_hangs_the_same_invocation_serves_the_others(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    receivers.add("hanging", hang())
+    receivers.add("busy", status(503, "Retry-After: 60"))
+    healthy = receivers.add("healthy", status(200))
+    names = [f"healthy{number}" for number in range(40)]
+    for name in names:
+        stack.put(participant_item(name, message_endpoint=healthy.url))
+    enqueue(stack, *(message(name, receivers.url(name)) for name in ("hanging", "busy")))
+    enqueue(stack, *(message(name, healthy.url) for name in names))
+    # One is told twice: its second message is behind all the others.
+    enqueue(stack, message(names[0], healthy.url, 2))
+    deliver = start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="2")
+    event = stack.receive()
+    assert len(event["Records"]) == 10
+    started = monotonic()
+    result = deliver(event)
+    assert monotonic() - started < 2 + 1
+    failed = {each["itemIdentifier"] for each in result["batchItemFailures"]}
+    assert failed < {record["messageId"] for record in event["Records"]}
+    assert len(failed) == 2
+    assert left(stack) == 2  # the others are deleted, also those of Lambda's event
+    assert sorted(told(stack)) == sorted(
+        [("accepted", f"{name}-1", 1) for name in names] + [("accepted", f"{names[0]}-2", 1)]
+    )
+    assert len(healthy.requests) == 41
+
+
+def test_nothing_more_is_received_unless_something_hangs(
+    stack: Stack, deliver: Function, two: Receivers
+) -> None:
+    faults = Faults(deliver.app.clients.sqs)
+    assert run(stack, deliver) == []
+    assert "ReceiveMessage" not in faults.calls
+
+
+def test_an_empty_queue_is_asked_again_after_a_second_and_without_time_not_at_all(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    receivers.add("hanging", hang())
+    enqueue(stack, message("hanging", receivers.url("hanging")))
+    deliver = start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="2")
+    faults = Faults(deliver.app.clients.sqs)
+    run(stack, deliver, remaining_seconds=RESERVE_SECONDS + 2.9)
+    calls = faults.calls["ReceiveMessage"]
+    assert len(calls) == 1
+    let_time_pass(stack)
+    run(stack, deliver)
+    assert 1 < len(calls) <= 4
+    assert len({call["ReceiveRequestAttemptId"] for call in calls}) == len(calls)
+    assert {call["WaitTimeSeconds"] for call in calls} == {0}
+
+
+def test_a_queue_that_refuses_costs_nobody_anything(
+    stack: Stack, start: Start, receivers: Receivers
+) -> None:
+    receivers.add("hanging", hang())
+    receivers.add("one", status(200))
+    for name in ("hanging", "one"):
+        enqueue(stack, message(name, receivers.url(name)))
+    deliver = start("DeliverNotification", REQUEST_TIMEOUT_SECONDS="1")
+    event = stack.receive()
+    faults = Faults(deliver.app.clients.sqs)
+    for operation in ("ReceiveMessage", "DeleteMessageBatch"):
+        faults.refuse(operation, "ServiceUnavailable", status=503)
+    assert len(deliver(event)["batchItemFailures"]) == 1
+    assert told(stack) == [("accepted", "one-1", 1)]
 
 
 # --- log and metrics ------------------------------------------------------------------------------

@@ -5,14 +5,17 @@ one.
 """
 
 import errno
+import random
 import socket
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fl_notifications.deliveries.guard import EndpointGuard
 from fl_notifications.deliveries.post import (
@@ -22,14 +25,17 @@ from fl_notifications.deliveries.post import (
     Poster,
     Resolver,
     Responded,
+    Unable,
     Unreachable,
+    in_turn,
     system_resolve,
 )
-from tests.receivers.wire import NameServer, Receiver, status
+from tests.receivers.wire import NameServer, Receiver, hang, status
 
 NAME = "receiver.example"
 PUBLIC, OTHER_PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.3", "127.0.0.66"
 GUARD = EndpointGuard([ip_network(PUBLIC), ip_network(OTHER_PUBLIC)], allow_plain_http=True)
+LOOPBACK = EndpointGuard([ip_network("127.0.0.0/8")], allow_plain_http=True)
 SLACK_SECONDS = 1.0
 
 
@@ -60,7 +66,7 @@ def test_a_name_that_changes_its_address_between_two_look_ups_gains_nothing() ->
         assert names.lookups(NAME) == 1
         assert (public.connections, private.connections) == (1, 0)
 
-        assert post(ours, public.port) == Forbidden("address not allowed")
+        assert post(ours, public.port) == Unreachable("address not allowed")
         assert names.lookups(NAME) == 2
         assert (public.connections, private.connections) == (1, 0)
 
@@ -89,7 +95,7 @@ def test_a_mix_of_good_and_bad_addresses_is_refused_without_a_connection(
         names = stack.enter_context(NameServer({NAME: [addresses]}))
         public = stack.enter_context(Receiver(status(200), host=PUBLIC))
         private = stack.enter_context(Receiver(status(200), host=PRIVATE, port=public.port))
-        assert post(poster(names.resolve), public.port) == Forbidden("address not allowed")
+        assert post(poster(names.resolve), public.port) == Unreachable("address not allowed")
     assert (public.connections, private.connections) == (0, 0)
 
 
@@ -98,7 +104,7 @@ def test_a_name_of_a_metadata_service_is_refused(address: str) -> None:
     guard = EndpointGuard([ip_network("0.0.0.0/0"), ip_network("::/0")], allow_plain_http=True)
     with NameServer({NAME: [[address]]}) as names:
         ours = Poster(guard, timeout_seconds=10, resolve=names.resolve)
-        assert post(ours, 80) == Forbidden("metadata address")
+        assert post(ours, 80) == Unreachable("metadata address")
 
 
 def test_a_name_that_leads_to_the_runtime_api_is_refused() -> None:
@@ -107,7 +113,7 @@ def test_a_name_that_leads_to_the_runtime_api_is_refused() -> None:
     )
     with NameServer({NAME: [["127.0.0.1"]]}) as names:
         ours = Poster(guard, timeout_seconds=10, resolve=names.resolve)
-        assert post(ours, 9001) == Forbidden("own service")
+        assert post(ours, 9001) == Unreachable("own service")
 
 
 def test_an_address_needs_no_look_up() -> None:
@@ -136,7 +142,7 @@ def test_a_resolver_s_answer_that_is_no_address_is_none(text: str) -> None:
 
 
 def test_a_scoped_address_is_refused() -> None:
-    assert post(poster(lambda _: ["fe80::1%lo"]), 80) == Forbidden("address not allowed")
+    assert post(poster(lambda _: ["fe80::1%lo"]), 80) == Unreachable("address not allowed")
 
 
 def test_an_address_that_refuses_the_connection_gives_way_to_the_next() -> None:
@@ -201,7 +207,8 @@ def test_only_a_few_of_many_addresses_are_tried(monkeypatch: pytest.MonkeyPatch)
     many = [f"8.8.8.{number}" for number in range(200)]
     monkeypatch.setattr("socket.socket", Refusing)
     assert post(poster(lambda _: many), 80) == Unreachable("connection refused")
-    assert tried == many[:4]
+    assert len(set(tried)) == len(tried) == 4
+    assert set(tried) < set(many)
 
 
 def test_a_look_up_that_hangs_costs_the_deadline_and_no_more() -> None:
@@ -245,10 +252,10 @@ def test_look_ups_left_behind_are_bounded_and_come_back() -> None:
     ours = poster(resolve, 0.01)
     for _ in range(MAX_LOOKUPS):
         assert post(ours, 80) == Unreachable("timeout")
-    assert post(ours, 80) == Unreachable("name not resolved")
+    assert post(ours, 80) == Unable("no threads left")
     release.set()
     patient = time.monotonic() + 10
-    while post(ours, 1) == Unreachable("name not resolved"):
+    while isinstance(post(ours, 1), Unable):
         assert time.monotonic() < patient
         time.sleep(0.01)
 
@@ -275,12 +282,145 @@ def test_threads_for_look_ups_end_when_they_are_not_needed(
             time.sleep(0.01)
 
 
-def test_no_more_threads_is_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_threads_is_no_fault_of_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert post(poster(lambda _: [PUBLIC]), 80) == Unreachable("name not resolved")
+    assert post(poster(lambda _: [PUBLIC]), 80) == Unable("no threads left")
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        (errno.EMFILE, Unable("no sockets left")),
+        (errno.ENFILE, Unable("no sockets left")),
+        (errno.ENOBUFS, Unable("no memory left")),
+        (errno.ENOMEM, Unable("no memory left")),
+        (errno.ENETUNREACH, Unable("no way out")),
+        (errno.EHOSTUNREACH, Unable("no way out")),
+        (errno.ECONNREFUSED, Unreachable("connection refused")),
+    ],
+)
+def test_what_is_wrong_with_every_connection_is_no_fault_of_the_receiver(
+    monkeypatch: pytest.MonkeyPatch, number: int, answer: Answer
+) -> None:
+    class Broken(socket.socket):
+        def connect(self, address: tuple[str, int], /) -> None:  # type: ignore[override]
+            raise OSError(number, address[0])
+
+    monkeypatch.setattr("socket.socket", Broken)
+    assert post(poster(lambda _: [PUBLIC, "2600::1"]), 80) == answer
+
+
+def test_no_route_to_one_receiver_is_its_own_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cut(socket.socket):
+        def connect(self, address: tuple[str, int], /) -> None:  # type: ignore[override]
+            if address[0] == "8.8.8.8":
+                raise OSError(errno.ENETUNREACH, "")
+
+    monkeypatch.setattr("socket.socket", Cut)
+    assert post(poster(lambda _: ["8.8.8.8"]), 80) == Unreachable("no route")
+
+
+def test_without_sockets_nobody_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.socket", refuse)
+    assert post(poster(lambda _: [PUBLIC]), 80) == Unable("no sockets left")
+
+
+CONTROL = "sqs.example"
+
+
+@pytest.mark.parametrize("control", [[PUBLIC], []], ids=["resolves", "does not"])
+@pytest.mark.parametrize("hangs", [True, False], ids=["in time", "at once"])
+def test_a_resolver_that_answers_nobody_is_no_fault_of_the_receiver(
+    control: list[str],
+    hangs: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    over = threading.Event()
+
+    def resolve(host: str) -> Sequence[str]:
+        if host == CONTROL:
+            return control
+        if hangs:
+            over.wait(5)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    ours = Poster(GUARD, timeout_seconds=0.4, resolve=resolve, control=CONTROL)
+    own = Unreachable("timeout" if hangs else "name not resolved")
+    assert post(ours, 80) == (own if control else Unable("no resolver"))
+    over.set()
+
+
+def test_a_resolver_that_swallows_everything_is_no_fault_of_the_receiver() -> None:
+    over = threading.Event()
+
+    def resolve(_host: str) -> Sequence[str]:
+        over.wait(5)
+        return []
+
+    ours = Poster(GUARD, timeout_seconds=0.3, resolve=resolve, control=CONTROL)
+    started = time.monotonic()
+    assert post(ours, 80) == Unable("no resolver")
+    assert time.monotonic() - started < 0.3 + SLACK_SECONDS
+    over.set()
+
+
+# --- addresses in turn ----------------------------------------------------------------------------
+
+V4 = [ip_address(f"203.0.114.{number}") for number in range(1, 5)]
+V6 = [ip_address(f"2600::{number}") for number in range(1, 5)]
+families = st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any)
+
+
+@given(families, st.booleans(), st.randoms(), st.text(max_size=5))
+def test_each_turn_begins_with_another_address_whatever_order_the_resolver_gives(
+    counts: tuple[int, int],
+    v6_first: bool,  # noqa: FBT001 - a parameter
+    chance: random.Random,
+    key: str,
+) -> None:
+    v4, v6 = V4[: counts[0]], V6[: counts[1]]
+    first = []
+    for turn in range(len(v4) + len(v6)):
+        chance.shuffle(v4)
+        chance.shuffle(v6)
+        ordered = in_turn([*v6, *v4] if v6_first else [*v4, *v6], turn, key)
+        assert set(ordered) == {*v4, *v6}
+        first.append(ordered[0])
+    assert set(first) == {*v4, *v6}
+
+
+@given(st.integers(0, 10), st.text(max_size=5))
+def test_the_families_alternate_and_the_resolver_s_first_is_first(turn: int, key: str) -> None:
+    ordered = in_turn([*V6, *V4], turn, key)
+    versions = [address.version for address in ordered]
+    assert versions == ([6, 4] * 4 if turn % 2 == 0 else [4, 6] * 4)
+
+
+def test_the_last_of_five_addresses_is_reached_although_four_refuse() -> None:
+    with Receiver(status(200), host="127.0.0.9") as receiver:
+        addresses = [*(f"127.0.0.{number}" for number in range(3, 7)), "127.0.0.9"]
+        ours = Poster(LOOPBACK, timeout_seconds=10, resolve=lambda _: addresses)
+        url = f"http://{NAME}:{receiver.port}/inbox"
+        answers = [ours.post(url, {}, b"{}", turn=turn) for turn in range(6)]
+    assert Responded(200, None) in answers
+
+
+def test_an_address_that_hangs_costs_one_attempt() -> None:
+    with (
+        Receiver(hang(), host="127.0.0.3") as hanging,
+        Receiver(status(200), host="127.0.0.4", port=hanging.port),
+    ):
+        ours = Poster(LOOPBACK, timeout_seconds=0.3, resolve=lambda _: ["127.0.0.3", "127.0.0.4"])
+        url = f"http://{NAME}:{hanging.port}/inbox"
+        answers = [ours.post(url, {}, b"{}", turn=turn) for turn in range(2)]
+    assert sorted(map(str, answers)) == sorted(
+        map(str, [Responded(200, None), Unreachable("timeout")])
+    )
 
 
 def test_the_system_s_resolver_gives_addresses() -> None:

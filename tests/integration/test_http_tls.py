@@ -243,3 +243,28 @@ def test_a_connection_lost_before_the_handshake_sends_nothing(
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap_late)
     with Receiver(behaviour, read_request=False) as receiver:
         assert post(poster, receiver) in {Unreachable("connection lost"), Unreachable("tls error")}
+
+
+def test_the_connection_is_closed_in_order(authority: trustme.CA, poster: Poster) -> None:
+    """Without `close_notify` a receiver cannot tell the end from an attack, and logs an error."""
+    ended: list[Exception | None] = []
+
+    def behave(connection: socket.socket, over: threading.Event) -> None:
+        status(200)(connection, over)
+        try:
+            connection.unwrap()  # type: ignore[attr-defined]
+        except OSError as error:
+            ended.append(error)
+        else:
+            ended.append(None)
+
+    with Receiver(behave, tls=server(authority, NAME)) as receiver:
+        assert post(poster, receiver) == Responded(200, None)
+    assert ended == [None]
+
+
+def test_closing_in_order_waits_for_nobody(authority: trustme.CA, hasty: Poster) -> None:
+    with Receiver(hang(), tls=server(authority, NAME)) as receiver:
+        started = time.monotonic()
+        assert post(hasty, receiver) == Unreachable("timeout")
+        assert time.monotonic() - started < 0.4 + SLACK_SECONDS

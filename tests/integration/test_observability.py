@@ -5,15 +5,17 @@ at what is really there.
 import json
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
 import pytest
 
 from fl_notifications.deliveries.post import Answer, Responded, Unreachable
+from fl_notifications.deliveries.signing import REFRESH_SECONDS
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.telemetry.tracing import DAEMON_VARIABLE, HEADER_VARIABLE
 from tests.aws_metrics import AWS_METRICS
@@ -21,7 +23,7 @@ from tests.cloudformation import ROOT, observability, resources, template
 from tests.insights import Query
 from tests.integration.conftest import Start
 from tests.integration.faults import Faults, undo_all
-from tests.integration.handlers import Function
+from tests.integration.handlers import Function, with_poster
 from tests.integration.mailboxes import put_round, signed_request
 from tests.integration.stack import Stack
 from tests.log_lines import SECRETS, check_metrics, parse_lines, steps
@@ -45,8 +47,11 @@ class Receivers:
 
     def __init__(self) -> None:
         self._flaky_has_answered = False
+        self.traceparents: list[str | None] = []
 
-    def post(self, url: str, _headers: Mapping[str, str], _body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del body, turn
+        self.traceparents.append(headers.get("traceparent"))
         if "//rejecting." in url:
             return Responded(400, None)
         if "//dead." in url:
@@ -114,8 +119,21 @@ class Pipeline:
         self.stack.put(receiver(name, joined_at="2026-03-01T12:00:00+00:00"))
         self.build(self.stack.changes())
         batch = self.stack.receive()
-        for _ in range(2):
-            self.stack.settle(batch, self.deliver(batch))
+        self.stack.settle(batch, self.deliver(batch))
+        for record in batch["Records"]:
+            record["attributes"]["SentTimestamp"] = str(int(time.time() * 1000) + 1)
+        self.stack.settle(batch, self.deliver(batch))
+
+    def lose_the_secret(self) -> None:
+        """Somebody puts something else into it; the function reads it again."""
+        arn = self.stack.output("SigningSecretArn")
+        before = self.stack.secrets.get_secret_value(SecretId=arn)["SecretString"]
+        self.stack.secrets.put_secret_value(SecretId=arn, SecretBinary=b"\x00")
+        secrets = self.deliver.app.deliverer.secrets
+        secrets._read_at -= REFRESH_SECONDS
+        assert before in secrets.get()
+        self.deliver({"Records": []})
+        self.stack.secrets.put_secret_value(SecretId=arn, SecretString=before)
 
     def use_a_mailbox(self) -> None:
         """A round is told by way of a mailbox, acknowledged, and overdue then."""
@@ -150,7 +168,7 @@ class Pipeline:
 def pipeline(stack: Stack, start: Start) -> Pipeline:
     build = start("BuildNotifications")
     deliver = start("DeliverNotification", MAX_ATTEMPTS="2")
-    deliver.app.deliverer = replace(deliver.app.deliverer, poster=Receivers())  # type: ignore[attr-defined]
+    deliver.app.deliverer = with_poster(deliver, Receivers())  # type: ignore[attr-defined]
     callbacks = (start("CallbackSuccess"), start("CallbackFailure"))
     return Pipeline(stack, build, deliver, callbacks, (start("Mailbox"), start("Sweep")))
 
@@ -211,6 +229,7 @@ def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     other = {"training_uuid": OTHER_UUID, "actor": {"uuid": uuid_of("a"), "message_endpoint": "x"}}
     pipeline.change(training_item(**other), training_item(**other | {"state": "ERROR"}))
     pipeline.work_off()
+    pipeline.lose_the_secret()
     pipeline.fail_a_callback()
     pipeline.use_a_mailbox()
     metric_lines = parse_lines(capsys.readouterr().out)
@@ -320,7 +339,9 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
         "Superseded",
         "HeldBack",
         "RepeatsSuppressed",
+        "SecretTroubles",
         "UnreadableItems",
+        "WaitingAge",
         "CallbackAge",
         "DeliveryLatency",
         "TimeToOutcome",
@@ -336,8 +357,8 @@ def test_every_type_of_notification_is_counted_by_itself(seen: Seen) -> None:
 def test_the_number_of_metrics_does_not_depend_on_receivers_or_trainings(seen: Seen) -> None:
     names = {name for each in seen.metrics for name, _ in each.dimensions}
     assert names == {"stack", "notification_type"}
-    # 17 metrics, for seven types and for all together; 30 cents each a month at most.
-    assert len(seen.metrics) <= 17 * 8
+    # 19 metrics, for each type and for all together; 30 cents each a month at most.
+    assert len(seen.metrics) <= 19 * (len(NotificationType) + 1)
 
 
 # --- alarms and dashboard -------------------------------------------------------------------------
@@ -566,7 +587,8 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
     address = {DAEMON_VARIABLE: f"127.0.0.1:{daemon.getsockname()[1]}"}
     build = start("BuildNotifications", **address)
     deliver = start("DeliverNotification", **address)
-    deliver.app.deliverer = replace(deliver.app.deliverer, poster=Receivers())  # type: ignore[attr-defined]
+    receivers = Receivers()
+    deliver.app.deliverer = with_poster(deliver, receivers)  # type: ignore[attr-defined]
     callback = start("CallbackSuccess", **address)
     events: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
@@ -580,7 +602,7 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
         callback(event)
     attribute = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
     assert [each["MessageSystemAttributes"] for each in messages] == [attribute] * len(messages)
-    assert [each["TraceHeader"] for each in events] == [header, header]
+    assert {each["TraceHeader"] for each in events} == {header}
     common = {"training_uuid": TRAINING_UUID}
     documents = received(daemon)
     assert {each["trace_id"] for each in documents} == {"1-581cf771-a006649127e371903a2de979"}
@@ -595,6 +617,9 @@ def test_a_trace_goes_through_queue_and_bus_and_is_found_by_training_and_type(
         ("call back", "UPDATE_ROUND_START"),
     }
     assert TOKEN not in json.dumps(documents)
+    # A receiver's own traces belong to it (W3C Trace Context).
+    expected = "00-581cf771a006649127e371903a2de979-70de5b6f19ff9a0a-01"
+    assert set(receivers.traceparents) == {expected}
 
 
 def test_without_tracing_nothing_of_it_is_handed_on(stack: Stack, start: Start) -> None:

@@ -46,6 +46,11 @@ class Tampering:
     another one, a condition that it does not set is one that is taken off.
     """
 
+    def queued(self, body: str) -> bool:
+        """Whether a message that the queue of deliveries has accepted is really there."""
+        del body
+        return True
+
     def request(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """The call as the service gets it."""
         del operation
@@ -87,6 +92,7 @@ class Around:
     faults: Faults
     latency: Latency
     tampering: Tampering
+    as_sent: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _, request: request
 
 
 class Client:
@@ -104,6 +110,7 @@ class Client:
         self._faults = around.faults
         self._latency = around.latency
         self._tampering = around.tampering
+        self._as_sent = around.as_sent
         self._process = process
         self._running = running
         self._name = name
@@ -147,7 +154,7 @@ class Client:
         if isinstance(service, DynamoDB):
             service.by = self._process.name
             service.lag = self._latency.lag
-        request = self._tampering.request(operation, request)
+        request = self._tampering.request(operation, self._as_sent(operation, request))
         try:
             answer = getattr(service, operation)(**request)
             return self._tampering.answer(operation, answer)

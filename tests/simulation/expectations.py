@@ -1,50 +1,32 @@
 """What a run should have led to: the design's table "State change → notifications", written anew.
 
-Which notifications a change calls for is certain. Whom they are for is not always: participants
-are read a little later than the change was made, and who came or went in between may be told.
+Strictly, and as of the change: whoever was a participant when a change was made is to be told of
+it. Who left before the change was processed is told what its leaving calls for instead; that too is
+decided by how things stood when it left. Who came in between may be told.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fl_notifications.deliveries import delivery as library
 from fl_notifications.notification_type import NotificationType
-from tests.aws.dynamodb import Write
-from tests.aws.expressions import Item
-from tests.simulation.history import (
+from tests.simulation.history import History
+from tests.simulation.ids import ROUNDS, id_of
+from tests.simulation.timeline import (
+    END_TYPE,
     PARTICIPANT,
+    ROUND_TYPE,
     TRAINING,
-    History,
-    joined_at,
+    Membership,
+    Moment,
+    Timeline,
+    option,
     readable_participant,
-    readable_training,
+    selected,
     state_of,
-    text_of,
 )
 
 T = NotificationType
-RUNNING = {"ONGOING", "SWAG_ROUND", "MODEL_TEST"}
-FINAL = {"COMPLETED", "ERROR"}
-ANNOUNCED = {
-    T.UPDATE_ROUND_START: "ONGOING",
-    T.SWAG_ROUND_START: "SWAG_ROUND",
-    T.MODEL_TEST_ROUND: "MODEL_TEST",
-}
-
-
-def notification_id(training: str, source: str, kind: NotificationType, receiver: str) -> str:
-    return library.notification_id(kind, receiver, training_uuid=training, run=None, source=source)
-
-
-def start_id(training: str, receiver: str, joined_at: str | None) -> str:
-    return library.notification_id(
-        T.TRAINING_START,
-        receiver,
-        training_uuid=training,
-        run=None,
-        source="",
-        joined_at=joined_at,
-    )
+TOLD_TO_THE_ACTOR = {T.TRAINING_FINISHED, T.TRAINING_ERROR}
 
 
 @dataclass(frozen=True)
@@ -54,7 +36,8 @@ class Expected:
     Attributes:
         order: the place in the order of the training's changes.
         must: whether it has to come; else it may.
-        of_training: from a change of the training's item, not a participant's.
+        moment: the record.
+        membership: whose; None for the actor.
     """
 
     id: str
@@ -62,141 +45,155 @@ class Expected:
     receiver: str
     order: tuple[int, int]
     must: bool
-    of_training: bool
+    moment: Moment
+    membership: Membership | None
 
 
 def expectations(history: History) -> list[Expected]:
     """What all records together call for."""
     return [
         each
-        for writes in history.writes.values()
-        for write in writes
-        if write.sequence_number in history.processed
+        for timeline in history.timelines.values()
+        for moment in timeline.moments
         for each in (
-            _of_training(history, write)
-            if write.key[1] == TRAINING
-            else _of_participant(history, write)
+            _of_training(timeline, moment)
+            if moment.write.key[1] == TRAINING
+            else _of_participant(timeline, moment)
         )
     ]
 
 
-def kinds_of(old: Item | None, new: Item) -> list[NotificationType]:
-    """The notifications that follow a change of a training's item, in their order.
-
-    Where the training was before counts even if its item was unreadable for another reason: what it
-    called for is a dead letter then.
-    """
-    state, number = new["state"]["S"], new["round"]["N"]
-    was = state_of(old)
-    changed = old is None or was != state or old["round"]["N"] != number
-    if state == "ONGOING" and was in {None, "INITIAL"}:
-        return [T.TRAINING_START, T.UPDATE_ROUND_START]
-    if state in RUNNING and changed:
-        return [kind for kind, announced in ANNOUNCED.items() if announced == state]
-    if state in FINAL and was != state:
-        return [T.TRAINING_FINISHED if state == "COMPLETED" else T.TRAINING_ERROR]
-    return []
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """Somebody who was a participant at some moment between a change and its being processed."""
-
-    receiver: str
-    versions: tuple[Item | None, ...]
-
-    @property
-    def readable(self) -> list[Item]:
-        return [item for item in self.versions if item is not None and readable_participant(item)]
-
-    @property
-    def all_the_time(self) -> bool:
-        return all(map(readable_participant, self.versions))
-
-
-def _of_training(history: History, write: Write) -> Iterator[Expected]:
-    new = write.new
-    if new is None or not readable_training(new):
-        return
-    training = write.key[0]
-    _, end = history.processed[write.sequence_number]
-    candidates = [
-        _Candidate(
-            entity.removeprefix(PARTICIPANT), tuple(history.over(training, entity, write.at, end))
-        )
-        for entity in history.participants_ever(training)
-    ]
-    candidates = [candidate for candidate in candidates if candidate.readable]
-    kinds = kinds_of(write.old, new)
-    for index, kind in enumerate(kinds):
-        order = (write.sequence_number, index)
-        for candidate in candidates:
-            if kind is T.TRAINING_START:
-                yield from _starts(history, write, order, candidate)
-            else:
-                must = history.certain(write) and candidate.all_the_time
-                yield _notification(write, kind, candidate.receiver, order, must=must)
-        if kind in ANNOUNCED:
-            before = new if T.TRAINING_START in kinds else write.old
-            for candidate in candidates:
-                yield from _starts_of_who_joined_since(write, order, before, candidate)
-        if kind in {T.TRAINING_FINISHED, T.TRAINING_ERROR}:
-            actor = new["actor"]["M"]["uuid"]["S"]
-            yield _notification(write, kind, actor, order, must=history.certain(write))
-
-
-def _notification(
-    write: Write, kind: NotificationType, receiver: str, order: tuple[int, int], *, must: bool
+def _expected(
+    moment: Moment,
+    kind: NotificationType,
+    receiver: str,
+    place: int,
+    *,
+    must: bool,
+    membership: Membership | None,
+    source: str | None = None,
+    run: str | None = None,
 ) -> Expected:
-    each = notification_id(write.key[0], str(write.sequence_number), kind, receiver)
-    return Expected(each, kind, receiver, order, must=must, of_training=write.key[1] == TRAINING)
+    run = run or moment.run
+    must = must and moment.handled.given_up is None
+    return Expected(
+        id_of(
+            kind,
+            receiver,
+            training=moment.write.key[0],
+            run=run,
+            source=source or str(moment.number),
+            joined_at=membership.joined_at if membership is not None else None,
+        ),
+        kind,
+        receiver,
+        (moment.number, place),
+        must=must,
+        moment=moment,
+        membership=membership,
+    )
 
 
-def _starts(
-    history: History, write: Write, order: tuple[int, int], candidate: _Candidate
-) -> Iterator[Expected]:
-    ids = {
-        start_id(write.key[0], candidate.receiver, joined_at(item)) for item in candidate.readable
-    }
-    must = history.certain(write) and candidate.all_the_time and len(ids) == 1
-    for each in ids:
-        yield Expected(
-            each, T.TRAINING_START, candidate.receiver, order, must=must, of_training=True
-        )
+def _of_training(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
+    done, last = moment.handled.done, moment.handled.last
+    for each in timeline.memberships:
+        there = each.at(moment.number)
+        if not there and not each.between(moment.number, last):
+            continue
+        # Who left meanwhile is told what that calls for, in the place of this.
+        must = there and each.lasts_until(done) and not moment.overtaken
+        yield from _in_a_fan_out(moment, each, must=must)
+    told = moment.write.new or moment.before.told or moment.write.old
+    for place, kind in enumerate(moment.kinds):
+        if kind in TOLD_TO_THE_ACTOR and told is not None and not moment.overtaken:
+            actor = told["actor"]["M"]["uuid"]["S"]
+            yield _expected(moment, kind, actor, 10 + place, must=True, membership=None)
 
 
-def _starts_of_who_joined_since(
-    write: Write, order: tuple[int, int], before: Item | None, candidate: _Candidate
-) -> Iterator[Expected]:
-    """Who joined since the change before may be told of the start by this one, before its round."""
-    changed = text_of(before, "last_update")
-    for item in candidate.readable:
-        joined = joined_at(item)
-        if joined is not None and changed is not None and joined > changed:
-            yield Expected(
-                start_id(write.key[0], candidate.receiver, joined),
-                T.TRAINING_START,
-                candidate.receiver,
-                order,
-                must=False,
-                of_training=True,
+def _in_a_fan_out(moment: Moment, each: Membership, *, must: bool) -> Iterator[Expected]:
+    new = moment.write.new
+    for place, kind in enumerate(moment.kinds):
+        if kind is T.TRAINING_START:
+            yield _expected(
+                moment, kind, each.receiver, place, must=must, membership=each, source=moment.run
             )
+            continue
+        if kind in ROUNDS and new is not None:
+            chosen = selected(new)
+            if chosen is not None and each.receiver not in chosen:
+                continue
+            if T.TRAINING_START not in moment.kinds:
+                # Whoever does not say clearly that it joined before the run is told the start.
+                yield _late_start(moment, each, must=False)
+        yield _expected(moment, kind, each.receiver, 10 + place, must=must, membership=each)
 
 
-def _of_participant(history: History, write: Write) -> Iterator[Expected]:
-    training, entity = write.key
-    receiver = entity.removeprefix(PARTICIPANT)
-    _, end = history.processed[write.sequence_number]
-    trainings = list(history.over(training, TRAINING, write.at, end))
-    order = (write.sequence_number, 0)
-    if write.old is None and readable_participant(write.new):
-        running = [readable_training(item) and state_of(item) in RUNNING for item in trainings]
-        if any(running):
-            each = start_id(training, receiver, joined_at(write.new))
-            must = history.certain(write) and all(running)
-            yield Expected(each, T.TRAINING_START, receiver, order, must=must, of_training=False)
-    elif write.new is None and readable_participant(write.old) and not write.by_ttl:
-        going = [readable_training(item) and state_of(item) != "COMPLETED" for item in trainings]
-        if any(going):
-            must = history.certain(write) and all(going)
-            yield _notification(write, T.CLIENT_REMOVED, receiver, order, must=must)
+def _late_start(moment: Moment, each: Membership, *, must: bool) -> Expected:
+    """The start that the record of who joins calls for."""
+    own = moment.write.key[1] != TRAINING
+    source = str(moment.number if own else each.begin.sequence_number)
+    return _expected(
+        moment, T.TRAINING_START, each.receiver, 0, must=must, membership=each, source=source
+    )
+
+
+def _of_participant(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
+    write = moment.write
+    if not moment.before.known:
+        return
+    if moment.handled.redriven:
+        yield from _redriven(timeline, moment)
+    for each in timeline.memberships:
+        if each.begin is write:
+            yield from _joins(moment, each)
+        # Who overwrites an item has left, but is told of the joining only.
+        if each.end is write and write.new is None and not write.by_ttl:
+            yield from _leaves(moment, each)
+
+
+def _redriven(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
+    """A dead letter of a participant: its item is another by now, of whichever membership."""
+    write = moment.write
+    for each in timeline.memberships:
+        if each.receiver != write.key[1].removeprefix(PARTICIPANT):
+            continue
+        for expected in (*_joins(moment, each), *_leaves(moment, each)):
+            yield replace(expected, must=False)
+
+
+def _joins(moment: Moment, each: Membership) -> Iterator[Expected]:
+    standing = moment.before
+    mended = each.begin.old is not None and not readable_participant(each.begin.old)
+    if standing.running:
+        yield _late_start(moment, each, must=True)
+        current = option(standing.told, "late_joiners") == "current_round"
+        if standing.round_change is not None and standing.told is not None:
+            chosen = selected(standing.told)
+            if chosen is None or each.receiver in chosen:
+                yield _expected(
+                    moment,
+                    ROUND_TYPE[state_of(standing.told) or ""],
+                    each.receiver,
+                    1,
+                    must=mended or current,
+                    membership=each,
+                    source=str(standing.round_change.sequence_number),
+                )
+    elif mended and standing.how in END_TYPE:
+        yield _end(moment, each)
+
+
+def _leaves(moment: Moment, each: Membership) -> Iterator[Expected]:
+    standing = moment.before
+    if not standing.running and standing.how in END_TYPE:
+        yield _end(moment, each)
+    if standing.running or standing.how == "ERROR":
+        yield _expected(moment, T.CLIENT_REMOVED, each.receiver, 1, must=True, membership=each)
+
+
+def _end(moment: Moment, each: Membership) -> Expected:
+    """What its fan-out says of a run's end, once more: with the same id."""
+    ended = moment.before.ended
+    source = str(ended.sequence_number) if ended is not None else "0"
+    kind = END_TYPE[moment.before.how or ""]
+    return _expected(moment, kind, each.receiver, 0, must=True, membership=each, source=source)

@@ -6,22 +6,42 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fl_notifications.notification_type import NotificationType
 from tests.aws.dynamodb import Write
 from tests.aws.expressions import Item
 from tests.aws.sqs import Message
-from tests.simulation.receivers import Post
+from tests.simulation.lambdas import End, Invocation, failed_ids
 from tests.simulation.scenario import Run
+from tests.simulation.timeline import (
+    PARTICIPANT,
+    TRAINING,
+    Handled,
+    Kept,
+    Timeline,
+    readable_participant,
+    readable_training,
+)
 
-PARTICIPANT = "PARTICIPANT#"
-TRAINING = "TRAINING"
+if TYPE_CHECKING:
+    from tests.simulation.receivers import Post
+
+OUTCOMES = {
+    "Notification Accepted",
+    "Notification Rejected",
+    "Notification Failed",
+    "Notification Superseded",
+}
 
 
 @dataclass(frozen=True)
 class Built:
-    """A notification for one receiver as it came into the queue."""
+    """A notification for one receiver as it came into the queue.
+
+    Attributes:
+        knows_membership: whether it says whose membership it concerns; older versions did not.
+    """
 
     id: str
     kind: NotificationType
@@ -31,11 +51,14 @@ class Built:
     endpoint: str
     content: Mapping[str, Any]
     message: Message
+    knows_membership: bool
+    joined_at: str | None
+    run: str | None
 
     @property
     def name(self) -> str:
         """How a finding calls it."""
-        return f"{self.kind.value} {self.round} for {self.receiver}"
+        return f"{self.kind.value} {self.round} for {self.receiver} of run {self.run}"
 
     @classmethod
     def of(cls, message: Message) -> "Built":
@@ -49,6 +72,9 @@ class Built:
             endpoint=body["receiver"]["message_endpoint"],
             content=body["content"],
             message=message,
+            knows_membership="joined_at" in body,
+            joined_at=body.get("joined_at"),
+            run=body.get("run"),
         )
 
 
@@ -65,38 +91,94 @@ class History:
         self.posts: dict[str, list[Post]] = defaultdict(list)
         for post in world.receivers.posts:
             self.posts[post.notification_id].append(post)
+        self.outcomes = [
+            (at, event) for at, event in world.bus.events if event["detail-type"] in OUTCOMES
+        ]
+        self.changes = [
+            (at, event) for at, event in world.bus.events if event["detail-type"] not in OUTCOMES
+        ]
         self.events: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
-        for at, event in world.bus.events:
-            if "notification_type" in event["detail"]:  # an outcome
-                self.events[event["detail"]["notification_id"]].append((at, event))
+        for at, event in self.outcomes:
+            self.events[event["detail"]["notification_id"]].append((at, event))
         self.dead_ids = set()
         for message in world.deliveries_dlq.accepted:
             self.dead_ids.add(json.loads(message.body).get("notification_id"))
-        self.processed = self._processed()
         self.writes: dict[str, list[Write]] = defaultdict(list)
         for write in world.trainings.writes:
             self.writes[write.key[0]].append(write)
 
-    def _processed(self) -> dict[int, tuple[float, float]]:
+    # How the stream was processed
+
+    @cached_property
+    def processed(self) -> dict[int, tuple[float, float]]:
         """By sequence number: when a record was first and last looked at."""
         found: dict[int, tuple[float, float]] = {}
-        for invocation, numbers in self.world.stream_poller.batches:
+        for invocation, numbers in self._invocations:
             end = invocation.ended or float("inf")
             for number in numbers:
                 first, last = found.get(number, (invocation.began, end))
                 found[number] = (min(first, invocation.began), max(last, end))
         return found
 
+    @property
+    def _invocations(self) -> list[tuple[Invocation, list[int]]]:
+        return [*self.world.stream_poller.batches, *self.world.redriven]
+
     @cached_property
-    def discarded(self) -> set[int]:
-        return {
+    def given_up(self) -> set[int]:
+        """Records that are dead letters although they can be read: they could not be processed."""
+        found = {
             int(record["dynamodb"]["SequenceNumber"])
             for record in self.world.stream_poller.discarded
         }
+        for message in self.world.stream_dlq.accepted:
+            body = json.loads(message.body)
+            if "DDBStreamBatchInfo" not in body and body.get("field") is None:
+                found.add(int(body["record"]["dynamodb"]["SequenceNumber"]))
+        return found
 
     def certain(self, write: Write) -> bool:
-        """Whether what a record calls for has to come: it was not discarded."""
-        return write.sequence_number not in self.discarded
+        """Whether what a record calls for has to come: it was not given up."""
+        return write.sequence_number not in self.given_up
+
+    def _done(self, batches: list[tuple[Invocation, list[int]]]) -> dict[int, float]:
+        """By sequence number: when a record had been processed for the first time."""
+        found: dict[int, float] = {}
+        for invocation, numbers in batches:
+            if invocation.end is not End.ANSWERED:
+                continue
+            failed = failed_ids(invocation.answer, [str(number) for number in numbers])
+            for number in numbers:
+                if failed is not None and str(number) not in failed:
+                    found.setdefault(number, invocation.ended)
+        return found
+
+    def _given_up(self, write: Write, last: float) -> Handled:
+        """A record that was tried again and again: perhaps its entry was written in the end."""
+        for at, entry in self.world.ledger.versions.get((f"run#{write.key[0]}",), []):
+            if entry is not None and entry["told"]["S"] == str(write.sequence_number):
+                return Handled(write, at, last, given_up=Kept.TOLD)
+        return Handled(write, self.processed[write.sequence_number][0], last, given_up=Kept.OPEN)
+
+    @cached_property
+    def timelines(self) -> dict[str, Timeline]:
+        """Each training as of each of its changes."""
+        streamed = self._done(self.world.stream_poller.batches)
+        redriven = self._done(self.world.redriven)
+        found = {}
+        for training, writes in self.writes.items():
+            handled = []
+            for write in writes:
+                number = write.sequence_number
+                last = self.processed.get(number, (0.0, 0.0))[1]
+                if number in streamed and self.certain(write):
+                    handled.append(Handled(write, streamed[number], last))
+                elif number in self.processed:
+                    handled.append(self._given_up(write, last))
+                if number in redriven:
+                    handled.append(Handled(write, redriven[number], last, redriven=True))
+            found[training] = Timeline(training, writes, handled, self.run.upgraded_at)
+        return found
 
     # The state of the table at a moment, and over a while
 
@@ -115,19 +197,28 @@ class History:
         for _, item in versions[first:last]:
             yield item
 
+    def run_over(self, training: str, begin: float, end: float) -> Iterator[int]:
+        """All runs that the ledger's entry of a training named in a while; -1 without one."""
+        versions = self.world.ledger.versions.get((f"run#{training}",), [])
+        first = bisect_right(versions, begin - 1e-9, key=lambda version: version[0])
+        last = bisect_right(versions, end, key=lambda version: version[0])
+        before = versions[first - 1][1] if first else None
+        for item in (before, *(item for _, item in versions[first:last])):
+            yield int(item["run"]["S"]) if item is not None and "run" in item else -1
+
     def participants_ever(self, training: str) -> set[str]:
         return {
             key[1]
             for key in self.world.trainings.versions
-            if key[0] == training and key[1] != TRAINING
+            if key[0] == training and key[1].startswith(PARTICIPANT)
         }
 
-    def participant_counts(self, training: str, begin: float, end: float) -> list[int]:
-        """How many participants there were, at each moment of a while."""
+    def counts(self, training: str, begin: float, end: float) -> list[int]:
+        """How many readable participants there were, at each moment of a while."""
         moments = [begin, *(w.at for w in self.writes[training] if begin <= w.at <= end)]
         entities = self.participants_ever(training)
         return [
-            sum(self.version(training, entity, moment) is not None for entity in entities)
+            sum(readable_participant(self.version(training, entity, moment)) for entity in entities)
             for moment in moments
         ]
 
@@ -140,34 +231,5 @@ class History:
             if item is not None and "model_uuid" in item
         }
 
-    # Notifications and their POSTs
 
-    @cached_property
-    def rounds(self) -> dict[tuple[str, str], list[tuple[Post, Built]]]:
-        """The POSTs of round notifications, by training and receiver."""
-        found: dict[tuple[str, str], list[tuple[Post, Built]]] = defaultdict(list)
-        for built, *_ in self.by_id.values():
-            if built.round is not None:
-                posts = self.posts.get(built.id, [])
-                found[built.training, built.receiver] += [(post, built) for post in posts]
-        return found
-
-
-def readable_training(item: Item | None) -> bool:
-    return item is not None and "model_uuid" in item
-
-
-def readable_participant(item: Item | None) -> bool:
-    return item is not None and "message_endpoint" in item
-
-
-def text_of(item: Item | None, name: str) -> str | None:
-    return None if item is None or name not in item else str(item[name]["S"])
-
-
-def joined_at(item: Item | None) -> str | None:
-    return text_of(item, "joined_at")
-
-
-def state_of(item: Item | None) -> str | None:
-    return None if item is None else str(item["state"]["S"])
+__all__ = ["Built", "History", "readable_participant", "readable_training"]

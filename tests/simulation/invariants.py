@@ -8,69 +8,51 @@ import json
 from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from hmac import digest
 from itertools import pairwise
 from typing import Any
 
 from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
-from tests.aws.dynamodb import Write
-from tests.aws.expressions import Item
-from tests.simulation.expectations import (
-    ANNOUNCED,
-    FINAL,
-    Expected,
-    T,
-    expectations,
-    notification_id,
-    start_id,
+from tests.simulation.case import Case
+from tests.simulation.history import Built, History
+from tests.simulation.ids import ROUNDS, T
+from tests.simulation.lambdas import End
+from tests.simulation.policy import (
+    FAILURE,
+    SUCCESS,
+    callbacks_run,
+    changes_are_told,
+    changes_by_callbacks,
+    enough_take_part,
+    outcome_of,
+    policy_is_done,
 )
-from tests.simulation.history import (
+from tests.simulation.receivers import Post
+from tests.simulation.scenario import Run
+from tests.simulation.timeline import (
     PARTICIPANT,
     TRAINING,
-    Built,
-    History,
-    joined_at,
+    Moment,
     readable_participant,
     readable_training,
-    state_of,
 )
-from tests.simulation.lambdas import End
-from tests.simulation.receivers import Post
-from tests.simulation.scenario import Run, Server
+from tests.simulation.told import (
+    in_order,
+    start_comes_first,
+    superseded_only_what_is_over,
+    told_once,
+    told_only_what_is_current,
+    where_to,
+    who_gets_what,
+)
 
-SUCCESS = "training_notification_callback_success"
-FAILURE = "training_notification_callback_failure"
 SECRET_MAY_BE_OLD = 90.0
 """Seconds that a rotated secret may stay unnoticed: the functions read it again every minute."""
 
 LONGEST_WAIT = 900
 LATER_STATUSES = {408, 425, 429}
 FINAL_SERVER_ERRORS = {501, 505}
-
-
-@dataclass
-class Case:
-    """A history under judgement: what was found wrong, and how much was looked at."""
-
-    history: History
-    wrong: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def expect(self, what: str, holds: object, detail: object = "") -> None:
-        self.counts[what] += 1
-        if not holds:
-            self.wrong.append(f"{what}: {detail}")
-
-    @cached_property
-    def expected(self) -> list[Expected]:
-        return expectations(self.history)
-
-    @cached_property
-    def servers(self) -> dict[str, Server]:
-        return {server.training_uuid: server for server in self.history.run.servers}
 
 
 def check(run: Run) -> Case:
@@ -87,8 +69,9 @@ def check(run: Run) -> Case:
         ends_once,
         in_order,
         start_comes_first,
-        removal_comes_before_the_next_start,
+        told_once,
         sent_once,
+        where_to,
         attempts_and_waits,
         outcomes_follow_answers,
         on_the_wire,
@@ -97,6 +80,8 @@ def check(run: Run) -> Case:
         callbacks_run,
         changes_by_callbacks,
         policy_is_done,
+        enough_take_part,
+        changes_are_told,
         unreadable_items,
         log_lines,
     ):
@@ -115,11 +100,12 @@ def came_to_rest(case: Case) -> None:
     running = [function.name for function in world.functions if function.running]
     case.expect("no function hangs", not running, running)
     case.expect("the stream is processed", world.stream_poller.idle)
-    left = [message.body for message in world.deliveries.messages]
-    case.expect("the queue is empty", not left, left[:3])
-    expired = [message.body for message in world.deliveries.expired]
-    case.expect("no message expires", not expired, expired[:3])
-    waiting = {name: each.waiting for name, each in world.callbacks.items() if each.waiting}
+    for queue in (poller.queue for poller in world.queue_pollers.values()):
+        left = [message.body for message in queue.messages]
+        case.expect("a queue is empty", not left, left[:3])
+        expired = [message.body for message in queue.expired]
+        case.expect("no message expires", not expired, expired[:3])
+    waiting = {name: each.waiting for name, each in world.targets.items() if each.waiting}
     case.expect("all events are delivered", not waiting, waiting)
 
 
@@ -167,121 +153,6 @@ def ends_once(case: Case) -> None:
     case.expect("outcomes are of notifications that were built", not unknown, unknown)
 
 
-# Who is told what
-
-
-def who_gets_what(case: Case) -> None:
-    """The table "State change → notifications", with its receivers; nothing else is built."""
-    history = case.history
-    allowed: dict[str, Expected] = {}
-    for each in case.expected:
-        allowed[each.id] = each
-        if each.must:
-            case.expect(
-                "what a change calls for is built",
-                each.id in history.by_id,
-                f"{each.kind.value} for {each.receiver} after write {each.order[0]}",
-            )
-    for built in history.built:
-        wanted = allowed.get(built.id)
-        case.expect(
-            "nothing is built that no change calls for",
-            wanted is not None and (wanted.kind, wanted.receiver) == (built.kind, built.receiver),
-            built.name,
-        )
-
-
-# Invariant 2: order
-
-
-def in_order(case: Case) -> None:
-    """POSTs to a receiver about a training come in the order of the changes."""
-    history = case.history
-    stream = history.world.stack.stream
-    places: dict[str, list[Expected]] = defaultdict(list)
-    for each in case.expected:
-        places[each.id].append(each)
-    last: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (-1, -1))
-    for post in history.world.receivers.posts:
-        built = history.by_id[post.notification_id][0]
-        options = places[built.id]
-        if not options:
-            continue
-        if stream.parallelization_factor > 1 and not all(each.of_training for each in options):
-            continue  # Lambda keeps the order per item: a participant's record may overtake
-        orders = {each.order for each in options}
-        before = last[built.training, built.receiver]
-        # TRAINING_START may be called for by several changes: whichever comes first announces it.
-        case.expect("notices come in order", max(orders) >= before, f"{built.name}: {orders}")
-        if len(orders) == 1:
-            last[built.training, built.receiver] = max(before, *orders)
-
-
-def start_comes_first(case: Case) -> None:
-    """Who joins is told of the start before the rounds of the changes after that.
-
-    As far as the write side says when who joined and what changed; else it can't be known.
-    """
-    history = case.history
-    made_at = {write.sequence_number: write.at for write in history.world.trainings.writes}
-    changed_at = {each.id: made_at[each.order[0]] for each in case.expected}
-    for training, writes in history.writes.items():
-        plan = case.servers[training].plan
-        if not (plan.joined_at and plan.last_update):
-            continue
-        for write in writes:
-            if write.key[1] == TRAINING or write.old is not None:
-                continue
-            receiver = write.key[1].removeprefix(PARTICIPANT)
-            start = start_id(training, receiver, joined_at(write.new))
-            starts = history.posts.get(start, [])
-            if not starts or start in history.dead_ids:
-                continue
-            for post, built in history.rounds[training, receiver]:
-                member = all(
-                    item is not None
-                    for item in history.over(training, write.key[1], write.at + 1e-6, post.at)
-                )
-                if member and changed_at[built.id] > write.at:
-                    case.expect(
-                        "TRAINING_START comes before the rounds",
-                        starts[0].at <= post.at,
-                        built.name,
-                    )
-
-
-def removal_comes_before_the_next_start(case: Case) -> None:
-    """Who has left and joined again is told so in this order.
-
-    Unless a change of the training from before was built after both: it reads its participants
-    as they are then, and announces the start to who is one of them again.
-    """
-    history = case.history
-    announced = {
-        each.id for each in case.expected if each.of_training and each.kind is T.TRAINING_START
-    }
-    for training, writes in history.writes.items():
-        for left in writes:
-            if left.key[1] == TRAINING or left.new is not None:
-                continue
-            receiver = left.key[1].removeprefix(PARTICIPANT)
-            number = str(left.sequence_number)
-            removed = notification_id(training, number, T.CLIENT_REMOVED, receiver)
-            for again in writes:
-                follows = again.sequence_number > left.sequence_number and again.old is None
-                start = start_id(training, receiver, joined_at(again.new))
-                same = joined_at(again.new) == joined_at(left.old)
-                if again.key != left.key or not follows or same or start in announced:
-                    continue
-                starts = history.posts.get(start, [])
-                for post in history.posts.get(removed, []):
-                    case.expect(
-                        "CLIENT_REMOVED comes before the next TRAINING_START",
-                        all(post.at <= each.at for each in starts),
-                        f"{receiver} after write {number}",
-                    )
-
-
 # Invariant 3: once
 
 
@@ -291,7 +162,6 @@ def sent_once(case: Case) -> None:
     for each, posts in history.posts.items():
         name = history.by_id[each][0].name
         case.expect("the same id has one body", len({post.body for post in posts}) == 1, name)
-        case.expect("the same id has one endpoint", len({post.url for post in posts}) == 1, name)
         concluded = _concluded_at(history, each)
         for post in posts:
             case.expect(
@@ -355,10 +225,6 @@ def attempts_and_waits(case: Case) -> None:
             )
 
 
-def outcome_of(event: Mapping[str, Any]) -> str:
-    return str(event["detail-type"].removeprefix("Notification ").lower())
-
-
 def outcomes_follow_answers(case: Case) -> None:
     """Each outcome has the answers that lead to it, and names the callback that follows it."""
     history = case.history
@@ -370,7 +236,14 @@ def outcomes_follow_answers(case: Case) -> None:
         callback = {"accepted": SUCCESS, "superseded": None}.get(outcome, FAILURE)
         case.expect(
             "an event names its callback",
-            detail["callback"] == (callback if built.kind in ANNOUNCED else None),
+            detail["callback"] == (callback if built.kind in ROUNDS else None),
+            name,
+        )
+        case.expect(
+            "an outcome says run and membership",
+            detail.get("run") == built.run
+            and ("joined_at" in detail) is built.knows_membership
+            and detail.get("joined_at") == built.joined_at,
             name,
         )
         posts = history.posts.get(each, [])
@@ -470,212 +343,6 @@ def _body(history: History, built: Built, body: Mapping[str, Any]) -> dict[str, 
     }
 
 
-# Superseded
-
-
-def told_only_what_is_current(case: Case) -> None:
-    """No POST about what was over already when its attempt was prepared."""
-    history = case.history
-    for post in history.world.receivers.posts:
-        built = history.by_id[post.notification_id][0]
-        if built.kind is T.TRAINING_START or built.kind in ANNOUNCED:
-            current, _ = _current_and_over(history, built, post.invocation.began, post.at)
-            case.expect("nobody is told of what is over", current, built.name)
-
-
-def superseded_only_what_is_over(case: Case) -> None:
-    history = case.history
-    for each, events in history.events.items():
-        at, event = events[0]
-        if outcome_of(event) == "superseded":
-            built = history.by_id[each][0]
-            _, over = _current_and_over(history, built, built.message.sent_at, at)
-            case.expect("superseded is what is over", over, built.name)
-
-
-def _current_and_over(
-    history: History, built: Built, begin: float, end: float
-) -> tuple[bool, bool]:
-    """Whether within a while the notification was right at some moment, and wrong at some."""
-    trainings = list(history.over(built.training, TRAINING, begin, end))
-    announces = [_announces(built, training) for training in trainings]
-    if built.kind is T.TRAINING_START:
-        return any(announces), not all(announces)
-    if built.kind not in ANNOUNCED:
-        return True, False
-    entity = f"{PARTICIPANT}{built.receiver}"
-    takes_part = [item is not None for item in history.over(built.training, entity, begin, end)]
-    return any(announces) and any(takes_part), not all(announces) or not all(takes_part)
-
-
-def _announces(built: Built, training: Item | None) -> bool:
-    if training is None or state_of(training) in FINAL:
-        return False
-    if built.kind is T.TRAINING_START:
-        return True
-    return state_of(training) == ANNOUNCED.get(built.kind) and (
-        training["round"]["N"] == str(built.round)
-    )
-
-
-# Invariant 4, and the table "Failure policy"
-
-
-def callbacks_run(case: Case) -> None:
-    """Each outcome that names a callback gets it, or is a dead letter."""
-    world = case.history.world
-    for name, callback in {"CallbackSuccess": SUCCESS, "CallbackFailure": FAILURE}.items():
-        invoker = world.callbacks[name]
-        ended = {event["id"] for event, _ in invoker.handled}
-        ended |= {event["id"] for event in invoker.dead}
-        for _, event in world.bus.events:
-            if event["detail"]["callback"] == callback:
-                case.expect(
-                    "a callback runs, or its event is a dead letter", event["id"] in ended, name
-                )
-
-
-@dataclass(frozen=True)
-class Told:
-    """A rejected or failed round notification, as the failure callback is told of it."""
-
-    server: Server
-    at: float
-    event: Mapping[str, Any]
-
-    @property
-    def detail(self) -> Mapping[str, Any]:
-        detail: Mapping[str, Any] = self.event["detail"]
-        return detail
-
-    @property
-    def name(self) -> str:
-        detail = self.detail
-        return f"{outcome_of(self.event)} {detail['notification_type']} {detail['round']}"
-
-    @property
-    def entity(self) -> str:
-        return f"{PARTICIPANT}{self.detail['receiver_uuid']}"
-
-    @property
-    def removes(self) -> bool:
-        """Whether the policy is to remove the participant; else the training ends."""
-        return outcome_of(self.event) == "rejected" or self.server.plan.policy == "quorum"
-
-    @property
-    def required(self) -> bool:
-        required = map(self.server.participant_uuid, self.server.plan.required)
-        return self.detail["receiver_uuid"] in required
-
-    @property
-    def least(self) -> int:
-        least = self.server.plan.min_participants
-        return 1 if least is None else least
-
-    def is_about(self, training: Item | None) -> bool:
-        """Whether the training is still where it was announced to be."""
-        if training is None:
-            return False
-        announced = ANNOUNCED[T(self.detail["notification_type"])]
-        return state_of(training) == announced and (
-            training["round"]["N"] == str(self.detail["round"])
-        )
-
-
-def _told(case: Case, at: float, event: Mapping[str, Any]) -> Told:
-    return Told(case.servers[event["detail"]["training_uuid"]], at, event)
-
-
-def changes_by_callbacks(case: Case) -> None:
-    """What the failure callback writes is what the policy says, where it says so."""
-    history = case.history
-    told = [
-        _told(case, at, event)
-        for at, event in history.world.bus.events
-        if event["detail"]["callback"] == FAILURE
-    ]
-    for write in history.world.trainings.writes:
-        if write.by != "CallbackFailure":
-            continue
-        before = [
-            each
-            for each in told
-            if each.server.training_uuid == write.key[0] and each.at <= write.at
-        ]
-        if write.key[1] == TRAINING:
-            case.expect(
-                "the failure callback ends a training only where it was announced to be",
-                any(_may_end(history, each, write) for each in before),
-                f"{write.old} -> {write.new}",
-            )
-        else:
-            case.expect(
-                "the failure callback deletes only whom the policy says",
-                write.new is None and any(_may_remove(history, each, write) for each in before),
-                f"{write.key[1]} at {write.at - history.world.kernel.start:.1f}",
-            )
-
-
-def _may_end(history: History, told: Told, write: Write) -> bool:
-    old, new = write.old, write.new
-    if old is None or new is None or not told.is_about(old) or state_of(new) != "ERROR":
-        return False
-    if new["error"]["M"]["notification_id"]["S"] != told.detail["notification_id"]:
-        return False
-    written = {"state", "error"}
-    if {k: v for k, v in new.items() if k not in written} != {
-        k: v for k, v in old.items() if k not in written
-    }:
-        return False
-    if not told.removes or told.required:
-        return True
-    # It may have counted at any moment since it began.
-    counts = history.participant_counts(write.key[0], write.at - 30, write.at)
-    return min(counts) < told.least
-
-
-def _may_remove(history: History, told: Told, write: Write) -> bool:
-    if write.key[1] != told.entity or not told.removes:
-        return False
-    if joined_at(write.old) is None:
-        return True  # one membership can't be told from the next
-    # Who joined after the outcome was told is not the one that it is about.
-    joined = max(
-        (
-            each.at
-            for each in history.writes[write.key[0]]
-            if each.key == write.key and each.old is None and each.at <= write.at
-        ),
-        default=0.0,
-    )
-    return joined <= told.at
-
-
-def policy_is_done(case: Case) -> None:
-    """When a failure callback has ended, all that the policy says is so."""
-    history = case.history
-    for event, invocation in history.world.callbacks["CallbackFailure"].handled:
-        if event["detail"]["callback"] != FAILURE:
-            continue
-        first_told = history.events[event["detail"]["notification_id"]][0][0]
-        told = _told(case, first_told, event)
-        training = told.server.training_uuid
-        begin, end = invocation.began, invocation.ended
-        trainings = list(history.over(training, TRAINING, begin, end))
-        if not all(map(readable_training, trainings)):
-            continue
-        still = all(map(told.is_about, trainings))
-        if not told.removes:
-            case.expect("failed, strict: the training ends", not still, told.name)
-            continue
-        items = history.over(training, told.entity, first_told, end)
-        case.expect(
-            "rejected, or failed with a quorum: the participant is removed",
-            any(item is None for item in items),
-            told.name,
-        )
-
-
 # Invariant 5: unreadable items
 
 
@@ -685,8 +352,8 @@ def unreadable_items(case: Case) -> None:
     letters: Counter[str] = Counter()
     for message in history.world.stream_dlq.accepted:
         body = json.loads(message.body)
-        if "DDBStreamBatchInfo" in body:
-            continue
+        if "DDBStreamBatchInfo" in body or body.get("field") is None:
+            continue  # could not be processed
         letters[body["record"]["dynamodb"]["SequenceNumber"]] += 1
         case.expect(
             "a dead letter names item and field",
@@ -695,21 +362,25 @@ def unreadable_items(case: Case) -> None:
             and body["training_uuid"],
             body,
         )
-    for write in history.world.trainings.writes:
-        looked_at = write.sequence_number in history.processed and history.certain(write)
-        if looked_at and not write.by_ttl and _unreadable(write):
-            case.expect(
-                "an unreadable item is a dead letter",
-                letters[str(write.sequence_number)],
-                write.key,
-            )
+    for timeline in history.timelines.values():
+        for moment in timeline.moments:
+            if _unreadable(moment) and moment.handled.given_up is None:
+                case.expect(
+                    "an unreadable item is a dead letter",
+                    letters[str(moment.number)],
+                    moment.write.key,
+                )
     logged = [line for line in history.world.lines.lines if line[2] == "unreadable item"]
     case.expect("unreadable items are logged", len(logged) >= len(letters))
 
 
-def _unreadable(write: Write) -> bool:
-    if write.key[1] == TRAINING:
-        return write.new is not None and not readable_training(write.new)
+def _unreadable(moment: Moment) -> bool:
+    """Whether something that the record needs cannot be read."""
+    write = moment.write
+    if not write.key[1].startswith(PARTICIPANT):
+        return moment.unreadable
+    if write.by_ttl:
+        return False
     return not readable_participant(write.new if write.new is not None else write.old)
 
 

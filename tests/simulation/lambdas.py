@@ -412,9 +412,7 @@ class QueuePoller:
         self.max_concurrency = max_concurrency
         self.choose = choose
         self.running = 0
-        self.ended: Callable[[list[Message], Invocation, list[str] | None], object] = (
-            lambda _batch, _invocation, _failed: None
-        )
+        self.handled: list[tuple[Message, Invocation]] = []
         self._planned = False
         queue.wake = self.wake
 
@@ -435,6 +433,7 @@ class QueuePoller:
     def _invoke(self, batch: list[Message]) -> None:
         self.running += 1
         receipts = {message.message_id: message.receipt for message in batch}
+        messages = {message.message_id: message for message in batch}
 
         def done(invocation: Invocation) -> None:
             self.running -= 1
@@ -444,11 +443,12 @@ class QueuePoller:
             if failed is not None:
                 fault = self.faults.at(Occasion.DELETE, self.kernel.now - self.kernel.start)
                 for index, (message_id, receipt) in enumerate(receipts.items()):
+                    if message_id not in failed:
+                        self.handled.append((messages[message_id], invocation))
                     # A message that was processed but not deleted comes again.
                     kept = fault is not None and (fault.detail >> index) % 2 == 0
                     if message_id not in failed and not kept:
                         self.queue.delete(receipt)
-            self.ended(batch, invocation, failed)
             self.wake()
 
         self.function.invoke({"Records": [queue_record(self.queue, m) for m in batch]}, done)
@@ -489,35 +489,6 @@ class QueueTarget:
         self.queue.send({"MessageBody": json.dumps(event)})
 
 
-class QueuedInvoker:
-    """A function behind a queue that a rule sends its events to."""
-
-    def __init__(self, poller: QueuePoller) -> None:
-        self.function = poller.function
-        self.queue = poller.queue
-        self.target = QueueTarget(poller.kernel, poller.queue)
-        self.handled: list[tuple[dict[str, Any], Invocation]] = []
-        poller.ended = self._ended
-
-    @property
-    def waiting(self) -> int:
-        return self.target.waiting + len(self.queue.messages)
-
-    @property
-    def dead(self) -> list[dict[str, Any]]:
-        return [json.loads(message.body) for message in self.queue.moved]
-
-    def _ended(
-        self, batch: list[Message], invocation: Invocation, failed: list[str] | None
-    ) -> None:
-        if failed is not None:
-            self.handled += [
-                (json.loads(each.body), invocation)
-                for each in batch
-                if each.message_id not in failed
-            ]
-
-
 class AsyncInvoker:
     """Asynchronous invocation: retried twice after an error, then the event is a dead letter."""
 
@@ -531,7 +502,6 @@ class AsyncInvoker:
     ) -> None:
         self.kernel = kernel
         self.function = function
-        self.target = self
         self.dead_letters = dead_letters
         self.retries = retries
         self.dead: list[dict[str, Any]] = []

@@ -105,7 +105,8 @@ class SimulatedPoster:
         self._process = process
         self._running = running
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        del turn  # an endpoint has one address here
         process, receivers = self._process, self._receivers
         kernel = receivers.kernel
         process.check()

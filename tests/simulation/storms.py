@@ -6,28 +6,26 @@ from dataclasses import replace
 
 from tests.simulation.faults import Fault, Outage, Storm
 from tests.simulation.invariants import check
-from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    A_PAGE_AN_INVOCATION,
+from tests.simulation.plans import (
     DEAD,
     FLAKY,
     FORBIDDEN,
     HEALTHY,
-    LOCAL,
     SILENT,
     SLOW,
     Action,
     Plan,
-    Scenario,
     Step,
     rejecting,
-    run,
 )
+from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.scenario import A_PAGE_AN_INVOCATION, LOCAL, Scenario, run
 
 _MANY = (
     *(Action.NEXT_ROUND,) * 6,
     *(Action.SWAG, Action.MODEL_TEST, Action.TOUCH, Action.MOVE, Action.ROTATE),
     *(Action.JOIN, Action.LEAVE) * 3,
+    *(Action.REJOIN, Action.OVERWRITE, Action.MOVE),
 )
 _SERVICES = ("dynamodb", "sqs", "events", "secretsmanager")
 
@@ -62,7 +60,6 @@ def storm(seed: int, participants: int = 30, steps: int = 26) -> Scenario:
         outages=outages,
         seed=seed + 1,
         shards=chance.choice((1, 4)),
-        parallelization_factor=chance.choice((None, 1)),
         partial_resets_retries=chance.random() < 0.5,
         batch_size=chance.choice((None, 5)),
         parameters=chance.choice((None, None, LOCAL)),
@@ -78,6 +75,10 @@ def _plan(chance: random.Random, participants: int) -> Plan:
         joined_at=chance.random() < 0.7,
         last_update=chance.random() < 0.7,
         actor_takes_part=chance.random() < 0.3,
+        started_at=chance.random() < 0.7,
+        clock=chance.choice((0.0, 0.0, 7200.0, -240.0)),
+        late_joiners=chance.choice((None, "current_round")),
+        moved=chance.choice((None, HEALTHY)),
     )
 
 

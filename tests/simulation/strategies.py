@@ -5,24 +5,21 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from tests.simulation.faults import KINDS, Fault, Occasion, Outage
-from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    A_PAGE_AN_INVOCATION,
+from tests.simulation.plans import (
     DEAD,
     FLAKY,
     FORBIDDEN,
     HEALTHY,
-    LARGEST,
-    LOCAL,
     SILENT,
     SLOW,
-    SMALLEST,
     Action,
     Plan,
-    Scenario,
+    Stamps,
     Step,
     rejecting,
 )
+from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.scenario import A_PAGE_AN_INVOCATION, LARGEST, LOCAL, SMALLEST, Scenario
 
 RETRY_AFTERS = (None, "0", "7", "120", "100000", "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "-5")
 TROUBLES = ("connection refused", "connection lost", "tls error", "name not resolved", "timeout")
@@ -52,7 +49,9 @@ ACTIONS = (
     *(Action.NEXT_ROUND, Action.NEXT_ROUND, Action.JOIN, Action.JOIN, Action.LEAVE, Action.LEAVE),
     *(Action.SWAG, Action.MODEL_TEST, Action.RESUME, Action.FINISH, Action.FAIL, Action.RESET),
     *(Action.START, Action.TOUCH, Action.EXPIRE, Action.MOVE, Action.DELETE, Action.BREAK),
-    *(Action.MEND, Action.BREAK_PARTICIPANT, Action.ROTATE),
+    *(Action.MEND, Action.BREAK_PARTICIPANT, Action.ROTATE, Action.REJOIN, Action.OVERWRITE),
+    *(Action.MOVE_ACTOR, Action.FINISH_AND_CLEAN, Action.FAIL_AND_CLEAN, Action.RESTART),
+    *(Action.RAISE, Action.SPOIL_OPTIONS, Action.CREATE, Action.REDRIVE, Action.UPGRADE),
 )
 FUNCTIONS = ("BuildNotifications", "DeliverNotification", "CallbackFailure")
 CALLS = (
@@ -82,6 +81,21 @@ class Focus:
 
 
 EVERYTHING = Focus()
+MEMBERSHIPS = Focus(
+    behaviours=st.sampled_from((HEALTHY, HEALTHY, DEAD, FLAKY, rejecting(first=1))),
+    actions=(
+        *(Action.REJOIN, Action.OVERWRITE, Action.JOIN, Action.LEAVE, Action.MOVE, Action.EXPIRE),
+        *(Action.NEXT_ROUND, Action.FAIL, Action.RESUME, Action.RESTART, Action.FINISH),
+        *(Action.DELETE, Action.CREATE, Action.RESET, Action.START, Action.FINISH_AND_CLEAN),
+        *(Action.BREAK_PARTICIPANT, Action.BREAK, Action.MEND, Action.REDRIVE),
+    ),
+    pauses=(0.0, 0.01, 0.1, 0.3, 1.0, 5.0, 20.0, 60.0, 400.0),
+    occasions=(Occasion.CALL, Occasion.INVOKE, Occasion.CHECKPOINT, Occasion.EVENT),
+    places=("BuildNotifications", "CallbackFailure", "query", "send_message_batch", "put_item"),
+    outages=False,
+)
+"""Who leaves and joins again, and runs that end and begin again, at any moment."""
+
 FAILURES = Focus(
     behaviours=st.sampled_from((HEALTHY, DEAD, rejecting(), rejecting(first=1), rejecting(503))),
     actions=(Action.NEXT_ROUND, Action.SWAG, Action.JOIN, Action.JOIN, Action.LEAVE, Action.RESUME),
@@ -158,13 +172,16 @@ def _plans(draw: st.DrawFn, focus: Focus) -> Plan:
         last_update=draw(st.booleans()),
         actor=draw(focus.behaviours),
         actor_takes_part=draw(st.booleans()),
+        started_at=draw(st.sampled_from((True, True, False))),
+        clock=draw(st.sampled_from((0.0, 0.0, 0.0, 7200.0, 20.0, -240.0, -7200.0))),
+        stamps=draw(st.sampled_from((*[Stamps.FULL] * 4, *Stamps))),
+        late_joiners=draw(st.sampled_from((None, "current_round"))),
+        moved=draw(st.none() | st.just(HEALTHY)),
     )
 
 
 @st.composite
-def scenarios(
-    draw: st.DrawFn, focus: Focus = EVERYTHING, *, faults: bool = True, lanes: int | None = None
-) -> Scenario:
+def scenarios(draw: st.DrawFn, focus: Focus = EVERYTHING, *, faults: bool = True) -> Scenario:
     """A run; it begins with the start of its trainings, as most do."""
     chosen = draw(st.lists(_plans(focus), min_size=1, max_size=2))
     begin = [Step(0.5, Action.START, number) for number in range(len(chosen))]
@@ -182,7 +199,6 @@ def scenarios(
         outages=tuple(draw(st.lists(outages, max_size=1))) if faults and focus.outages else (),
         seed=draw(st.integers(0, 1000)),
         shards=draw(st.sampled_from((1, 3))),
-        parallelization_factor=lanes,
         partial_resets_retries=draw(st.booleans()),
         batch_size=draw(st.sampled_from((None, 1, 3))),
         build_timeout=draw(st.sampled_from((None, A_PAGE_AN_INVOCATION))),

@@ -1,5 +1,7 @@
 """Do the checks bite? For each invariant, a service with a bug that breaks it is caught."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, override
 
@@ -8,19 +10,10 @@ import pytest
 from tests.simulation.clients import Tampering
 from tests.simulation.faults import Fault, Kind, Occasion
 from tests.simulation.invariants import check
+from tests.simulation.plans import DEAD, FLAKY, HEALTHY, SLOW, Action, Plan, Step, rejecting
 from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    DEAD,
-    FLAKY,
-    HEALTHY,
-    SLOW,
-    Action,
-    Plan,
-    Scenario,
-    Step,
-    rejecting,
-    run,
-)
+from tests.simulation.scenario import Scenario, run
+from tests.simulation.test_scenarios import DEAD_AFTER_THE_START, RUNS
 from tests.simulation.world import LEDGER, TRAININGS
 
 A = Action
@@ -107,37 +100,128 @@ def unconditional(request: dict[str, Any]) -> dict[str, Any]:
     actions = []
     for action in request["TransactItems"]:
         ((kind, wanted),) = action.items()
+        if kind == "ConditionCheck":
+            continue
         wanted = without("ConditionExpression")(wanted)
-        if "UpdateExpression" not in wanted:
-            wanted = without("ExpressionAttributeValues")(wanted)
+        text = wanted.get("UpdateExpression", "")
+        for placeholders in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
+            used = {name: it for name, it in wanted.get(placeholders, {}).items() if name in text}
+            wanted = {**without(placeholders)(wanted), **({placeholders: used} if used else {})}
         actions.append({kind: wanted})
     return {**request, "TransactItems": actions}
 
 
-def set_error_anyway(request: dict[str, Any]) -> dict[str, Any]:
-    request = without("ConditionExpression")(request)
-    names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
-    text = request["UpdateExpression"]
-    return {
-        **request,
-        "ExpressionAttributeNames": {name: it for name, it in names.items() if name in text},
-        "ExpressionAttributeValues": {
-            name: it for name, it in values.items() if f"{name}," in f"{text},"
-        },
-    }
+def as_announced(answer: Any) -> Any:
+    """The training is always in its first round, and nobody has been removed."""
+    answer = always_current(answer)
+    for item in answer["Responses"].get(LEDGER, []):
+        item.pop("participant_removed", None)
+    return answer
 
 
 def somebody_is_left(answer: Any) -> Any:
     return {**answer, "Items": answer["Items"] or [participant(uuid="somebody")]}
 
 
-def joined_long_ago(answer: Any) -> Any:
-    item = answer.get("Item", {})
-    return {**answer, "Item": item | {"joined_at": {"S": "2020-01-01T00:00:00+00:00"}}}
-
-
 def participant(uuid: str) -> dict[str, Any]:
-    return {"training_uuid": {"S": "training"}, "entity": {"S": f"PARTICIPANT#{uuid}"}}
+    return {
+        "training_uuid": {"S": "training"},
+        "entity": {"S": f"PARTICIPANT#{uuid}"},
+        "message_endpoint": {"S": "https://somebody.example/"},
+    }
+
+
+def no_runs(answer: Any) -> Any:
+    """Nothing is known of runs."""
+    responses = answer["Responses"]
+    entries = responses.get(LEDGER, [])
+    left = [it for it in entries if not it["notification_id"]["S"].startswith("run#")]
+    return {**answer, "Responses": {**responses, LEDGER: left}}
+
+
+def first_addresses(answer: Any) -> Any:
+    """Nobody has moved since."""
+    for item in answer["Responses"].get(TRAININGS, []):
+        if "message_endpoint" in item:
+            text = item["message_endpoint"]["S"]
+            item["message_endpoint"] = {"S": re.sub(r"-[0-9]+[.]", "-0.", text)}
+    return answer
+
+
+def in_entries(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Changes what the builder notes of a run."""
+
+    def changed(request: dict[str, Any]) -> dict[str, Any]:
+        item = request.get("Item", {})
+        if not item.get("notification_id", {}).get("S", "").startswith("run#"):
+            return request
+        return {**request, "Item": change(item)}
+
+    return changed
+
+
+def in_messages(*names: str) -> Any:
+    """Leaves members of messages out."""
+
+    def changed(entry: dict[str, Any]) -> dict[str, Any]:
+        body = json.loads(entry["MessageBody"])
+        return {**entry, "MessageBody": json.dumps(without(*names)(body))}
+
+    return every_entry(changed)
+
+
+def in_outcomes(*names: str) -> Any:
+    """Leaves members of outcome events out."""
+
+    def changed(entry: dict[str, Any]) -> dict[str, Any]:
+        if not entry["DetailType"].startswith("Notification"):
+            return entry
+        return {**entry, "Detail": json.dumps(without(*names)(json.loads(entry["Detail"])))}
+
+    return every_entry(changed)
+
+
+def without_action(number: int) -> Any:
+    """Leaves an action of a removal's transaction out."""
+
+    def changed(request: dict[str, Any]) -> dict[str, Any]:
+        actions = request["TransactItems"]
+        if len(actions) == 3:
+            actions = [*actions[:number], *actions[number + 1 :]]
+        return {**request, "TransactItems": actions}
+
+    return changed
+
+
+def all_taken(answer: Any) -> Any:
+    return {"FailedEntryCount": 0, "Entries": [{"EventId": "x"} for _ in answer["Entries"]]}
+
+
+def elsewhere(item: dict[str, Any]) -> dict[str, Any]:
+    return {"notification_id": {"S": f"another {item['notification_id']['S']}"}}
+
+
+def going_on(item: dict[str, Any]) -> dict[str, Any]:
+    if "ended" not in item:
+        return item
+    training = json.loads(item["training"]["S"]) | {"state": "ONGOING"}
+    return {**without("ended")(item), "training": {"S": json.dumps(training)}}
+
+
+class Dropping(Tampering):
+    """The builder forgets some of the notifications of a type, counted from 0."""
+
+    def __init__(self, kind: str, numbers: range) -> None:
+        self.kind = kind
+        self.numbers = numbers
+        self.seen = 0
+
+    @override
+    def queued(self, body: str) -> bool:
+        if json.loads(body)["notification_type"] != self.kind:
+            return True
+        self.seen += 1
+        return self.seen - 1 not in self.numbers
 
 
 def body_changed(entry: dict[str, Any]) -> dict[str, Any]:
@@ -197,14 +281,7 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "outcomes that the bus refused are forgotten": (
         "an outcome is told to the bus",
         with_faults(ROUNDS, *faults(Kind.PARTIAL, "put_events", 0, 1, 2)),
-        Altered(
-            answers={
-                "put_events": lambda answer: {
-                    "FailedEntryCount": 0,
-                    "Entries": [{"EventId": "x"} for _ in answer["Entries"]],
-                }
-            }
-        ),
+        Altered(answers={"put_events": all_taken}),
     ),
     "what the ledger did not take is forgotten": (
         "what was answered is sent again|what is told is in the ledger|a notification ends",
@@ -239,45 +316,140 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         Altered(requests={"batch_get_item": not_consistent}),
     ),
     "the training becomes ERROR whatever it is": (
-        "ends a training only where it was announced to be",
+        "a training is ended only as the policy says",
         Scenario(
-            plans=(Plan((rejecting(first=1), HEALTHY), required=(0,)),),
-            steps=(Step(0.5, A.START), Step(2.0, A.NEXT_ROUND)),
-            faults=tuple(Fault(Occasion.EVENT, number, Kind.DELAYED) for number in range(2)),
+            plans=(Plan((DEAD_AFTER_THE_START, HEALTHY)),),
+            steps=(Step(0.5, A.START), Step(90.0, A.NEXT_ROUND)),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.DELAYED, 1) for number in range(9)),
         ),
-        Altered(requests={"update_item": set_error_anyway}),
+        Altered(
+            requests={"transact_write_items": unconditional},
+            answers={"batch_get_item": as_announced},
+        ),
     ),
     "a participant is deleted whoever it is": (
         "the failure callback deletes only whom the policy says",
         Scenario(
             plans=(Plan((Behaviour((Reply(), Reply(400), Reply())), HEALTHY)),),
             steps=(Step(0.5, A.START), Step(5.0, A.JOIN)),
-            faults=(
-                Fault(Occasion.EVENT, 0, Kind.REPEATED, 3),
-                Fault(Occasion.EVENT, 1, Kind.REPEATED, 3),
-            ),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.REPEATED, 3) for number in range(9)),
         ),
         Altered(
-            requests={"transact_write_items": unconditional},
-            answers={"get_item": joined_long_ago},
+            requests={
+                "transact_write_items": unconditional,
+                "put_events": in_outcomes("joined_at"),
+            },
+            answers={"batch_get_item": as_announced},
         ),
     ),
     "nobody is removed": (
         "the participant is removed",
         Scenario(plans=(Plan((rejecting(), HEALTHY)),), steps=(Step(0.5, A.START),)),
-        Altered(
-            requests={
-                "transact_write_items": lambda request: {
-                    **request,
-                    "TransactItems": request["TransactItems"][:1],
-                }
-            }
+        Altered(requests={"transact_write_items": without_action(1)}),
+    ),
+    "a removal leaves no item": (
+        "whom it removes has an item",
+        Scenario(plans=(Plan((rejecting(), HEALTHY)),), steps=(Step(0.5, A.START),)),
+        Altered(requests={"transact_write_items": without_action(2)}),
+    ),
+    "a removal is not marked at its notification": (
+        "a notification removes once",
+        Scenario(
+            plans=(Plan((Behaviour((Reply(), Reply(400), Reply())), HEALTHY), joined_at=False),),
+            steps=(Step(0.5, A.START), Step(20.0, A.JOIN)),
+            faults=tuple(Fault(Occasion.EVENT, number, Kind.REPEATED, 2) for number in range(9)),
         ),
+        Altered(requests={"transact_write_items": without_action(0)}),
     ),
     "the training goes on without participants": (
-        "the training ends",
+        "a training that lacks participants has ended",
         Scenario(plans=(Plan((rejecting(),)),), steps=(Step(0.5, A.START),)),
         Altered(answers={"query": somebody_is_left}),
+    ),
+    "changes that the bus refused are forgotten": (
+        "a change is told to the bus",
+        with_faults(ROUNDS, *faults(Kind.PARTIAL, "put_events", 0, 1, 2)),
+        Altered(answers={"put_events": all_taken}),
+    ),
+    "an outcome does not say whose it is": (
+        "an outcome says run and membership",
+        ROUNDS,
+        Altered(requests={"put_events": in_outcomes("joined_at")}),
+    ),
+    "a message does not say whose it is": (
+        "a notice says which membership it is for",
+        ROUNDS,
+        Altered(requests={"send_message_batch": in_messages("joined_at")}),
+    ),
+    "a message does not say which run it belongs to": (
+        "a notice says which run it belongs to",
+        ROUNDS,
+        Altered(requests={"send_message_batch": in_messages("run")}),
+    ),
+    "addresses are read too early": (
+        "an attempt goes to the address that the table has",
+        RUNS["an endpoint is corrected while a notice is retried, quorum"],
+        Altered(answers={"batch_get_item": first_addresses}),
+    ),
+    "a run is not noted": (
+        "without faults no record is discarded",
+        RUNS["joins again in the round that it was told"],
+        Altered(requests={"put_item": in_entries(lambda it: it | elsewhere(it))}),
+    ),
+    "that a run has ended is not noted": (
+        "what a change calls for is built|nothing is built",
+        RUNS["finished, and cleaned up at once"],
+        Altered(requests={"put_item": in_entries(going_on)}),
+    ),
+    "a run that goes on begins anew": (
+        "a notice says which run|what a change calls for is built",
+        RUNS["joins during ERROR, long before it goes on"],
+        Altered(requests={"put_item": in_entries(lambda it: {**it, "closed": {"BOOL": True}})}),
+    ),
+    "what has been told is not noted": (
+        "nothing is built that no change calls for|what a change calls for is built",
+        RUNS["dead letters of a training redriven after newer records"],
+        Altered(requests={"put_item": in_entries(lambda it: {**it, "told": {"S": "1"}})}),
+    ),
+    "the round that was announced is not noted": (
+        "what a change calls for is built",
+        RUNS["joins again in the round that it was told"],
+        Altered(requests={"put_item": in_entries(without("round_change"))}),
+    ),
+    "a notice of an earlier run is sent": (
+        "nobody is told of what is over",
+        RUNS["restarted while a notice of the run before is retried, without started_at"],
+        Altered(answers={"batch_get_item": no_runs}),
+    ),
+    "who joins is not told the start": (
+        "what a change calls for is built",
+        RUNS["an item is put over the old one"],
+        Dropping("TRAINING_START", range(3, 99)),
+    ),
+    "who may have joined meanwhile is told the round first": (
+        "TRAINING_START comes before the rounds",
+        RUNS["joins just after a round"],
+        Dropping("TRAINING_START", range(9, 10)),
+    ),
+    "who leaves is not told so": (
+        "what a change calls for is built",
+        RUNS["leaves just before the end"],
+        Dropping("CLIENT_REMOVED", range(1)),
+    ),
+    "who is cleaned up is not told the end": (
+        "what a change calls for is built",
+        RUNS["finished, and cleaned up at once"],
+        Dropping("TRAINING_FINISHED", range(4, 5)),
+    ),
+    "the actor is not told": (
+        "what a change calls for is built",
+        RUNS["deleted while it runs"],
+        Dropping("TRAINING_ERROR", range(9, 10)),
+    ),
+    "what goes on does not begin with the start": (
+        "what a change calls for is built",
+        RUNS["joins during ERROR, long before it goes on"],
+        Dropping("TRAINING_START", range(9, 99)),
     ),
     "the body is another one": (
         "the body is as documented",

@@ -4,20 +4,9 @@ import pytest
 
 from tests.simulation.faults import Fault, Kind, Occasion, Outage
 from tests.simulation.invariants import check
+from tests.simulation.plans import DEAD, HEALTHY, SILENT, Action, Plan, Step, rejecting
 from tests.simulation.receivers import Behaviour, Reply
-from tests.simulation.scenario import (
-    DEAD,
-    HEALTHY,
-    LOCAL,
-    SILENT,
-    Action,
-    Parameters,
-    Plan,
-    Scenario,
-    Step,
-    rejecting,
-    run,
-)
+from tests.simulation.scenario import LOCAL, Parameters, Scenario, run
 
 START = Step(0.5, Action.START)
 
@@ -118,7 +107,5 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("lanes", [1, None])
-def test_what_once_broke_holds(name: str, lanes: int | None) -> None:
-    scenario = RUNS[name]
-    check(run(Scenario(**{**vars(scenario), "parallelization_factor": lanes})))
+def test_what_once_broke_holds(name: str) -> None:
+    check(run(RUNS[name]))

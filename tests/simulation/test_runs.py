@@ -8,21 +8,20 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from tests.simulation.faults import Storm
 from tests.simulation.invariants import check
-from tests.simulation.scenario import (
-    A_PAGE_AN_INVOCATION,
-    HEALTHY,
-    Action,
-    Plan,
-    Scenario,
-    Step,
-    run,
-)
+from tests.simulation.plans import HEALTHY, Action, Plan, Step
+from tests.simulation.scenario import A_PAGE_AN_INVOCATION, Scenario, run
 from tests.simulation.storms import storm
-from tests.simulation.strategies import CHANGES, EVERYTHING, FAILURES, REPEATS, scenarios
+from tests.simulation.strategies import (
+    CHANGES,
+    EVERYTHING,
+    FAILURES,
+    MEMBERSHIPS,
+    REPEATS,
+    scenarios,
+)
 
 SCALE = float(os.environ.get("SIMULATION_SCALE", "1"))
 SEED = os.environ.get("SIMULATION_SEED")
@@ -46,36 +45,38 @@ def runs(number: int) -> settings:
     )
 
 
-# One record after the other, or as many side by side as the template says.
-lanes = st.sampled_from((1, None))
-
-
 @runs(40)
-@given(lanes.flatmap(lambda number: scenarios(EVERYTHING, faults=False, lanes=number)))
+@given(scenarios(EVERYTHING, faults=False))
 def test_without_faults(scenario: Scenario) -> None:
     check(run(scenario))
 
 
 @runs(120)
-@given(lanes.flatmap(lambda number: scenarios(EVERYTHING, lanes=number)))
+@given(scenarios(EVERYTHING))
 def test_with_anything_going_wrong(scenario: Scenario) -> None:
     check(run(scenario))
 
 
 @runs(80)
-@given(lanes.flatmap(lambda number: scenarios(FAILURES, lanes=number)))
+@given(scenarios(FAILURES))
 def test_callbacks_that_come_late_twice_or_half(scenario: Scenario) -> None:
     check(run(scenario))
 
 
 @runs(80)
-@given(lanes.flatmap(lambda number: scenarios(CHANGES, lanes=number)))
+@given(scenarios(CHANGES))
 def test_changes_that_overtake_each_other(scenario: Scenario) -> None:
     check(run(scenario))
 
 
+@runs(120)
+@given(scenarios(MEMBERSHIPS))
+def test_who_leaves_and_joins_again_and_what_begins_again(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
 @runs(80)
-@given(lanes.flatmap(lambda number: scenarios(REPEATS, lanes=number)))
+@given(scenarios(REPEATS))
 def test_deliveries_that_come_again(scenario: Scenario) -> None:
     check(run(scenario))
 

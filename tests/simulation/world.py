@@ -1,5 +1,6 @@
 """The whole service in one process: real logic, stand-ins for AWS, receivers, a virtual clock."""
 
+import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success import bootstrap as callback_success
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
+from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings as DelivererSettings
 from functions.fan_out import bootstrap as fan_out
 from functions.fan_out.settings import Settings as FanOutSettings
@@ -32,18 +34,21 @@ from tests.aws.kernel import (
     SimulatedFuture,
 )
 from tests.aws.secrets import SecretsManager
-from tests.aws.sqs import Queue, Redrive, Sqs
+from tests.aws.sqs import Message, Queue, Redrive, Sqs
 from tests.simulation.clients import Around, Client, Latency, Tampering
 from tests.simulation.faults import Faults
 from tests.simulation.lambdas import (
+    MAX_CONCURRENCY,
     AsyncInvoker,
     Context,
+    End,
     Function,
     Handler,
     Invocation,
-    QueuedInvoker,
     QueuePoller,
+    QueueTarget,
     StreamPoller,
+    failed_ids,
 )
 from tests.simulation.receivers import Receivers, SimulatedPoster
 from tests.simulation.stack import Stack, read_stack
@@ -55,6 +60,8 @@ BUS = "outcomes"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:simulated"
 WINDOW = 4
 TRANSACTION_SECONDS = 0.03
+REDRIVEN_AS = "redrivenAs"
+_NEW_KEYS = {"joined_at", "run", "started_at", "own"}
 _FUNCTION: Any = {"stack_name": "simulated", "log_level": "INFO"}
 
 
@@ -81,7 +88,7 @@ class Lines:
     def _keep(self, level: str, message: str, extra: Mapping[str, Any] | None) -> None:
         self.lines.append((self._kernel.now, level, message, extra or {}))
 
-    def together(self) -> AbstractContextManager[None]:
+    def in_bulk(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def step(self, level: int, message: str, values: Mapping[str, Any]) -> None:
@@ -134,7 +141,11 @@ class World:
         self.jitter = random.Random(seed)  # noqa: S311 - a simulation
         self.lines = Lines(kernel)
         self.tampering = tampering or Tampering()
-        self.around = Around(kernel, faults, self.latency, self.tampering)
+        self.around = Around(kernel, faults, self.latency, self.tampering, self._as_sent)
+        self.stamps = 0
+        self.of_an_older_version = False
+        self.upgraded_at: float | None = None
+        self.redriven: list[tuple[Invocation, list[int]]] = []
 
         self.dynamodb = DynamoDB(kernel, page_items=page_items)
         self.dynamodb.transaction_seconds = TRANSACTION_SECONDS
@@ -147,71 +158,46 @@ class World:
         self.deliveries_dlq = self._queue("DeliveriesDlq.fifo")
         self.stream_dlq = self._queue("StreamDlq")
         self.callbacks_dlq = self._queue("CallbacksDlq")
-        self.deliveries = self._queue("Deliveries.fifo")
+        self.deliveries = self._queue("Deliveries.fifo", dead_letters=self.deliveries_dlq)
         self.deliveries.visibility_timeout = stack.visibility_timeout
-        self.deliveries.retention = stack.retention
-        self.deliveries.redrive = Redrive(self.deliveries_dlq, stack.max_receive_count)
+        self.deliveries.keeps = self.tampering.queued
+        self.callbacks = self._queue("Callbacks", dead_letters=self.callbacks_dlq)
+        self.fan_outs_dlq = self._queue("FanOutsDlq.fifo")
+        self.fan_outs = self._queue("FanOuts.fifo", dead_letters=self.fan_outs_dlq)
         self.bus = EventBridge(kernel, faults, BUS)
         self.secrets = SecretsManager(kernel, SECRET, "first master secret")
         self.receivers = Receivers(kernel, stack.request_timeout_seconds)
 
-        self.fan_outs_dlq = self._queue("FanOutsDlq.fifo")
-        self.fan_outs = self._queue("FanOuts.fifo")
-        self.fan_outs.visibility_timeout = 6 * stack.timeouts["FanOut"]
-        self.fan_outs.redrive = Redrive(self.fan_outs_dlq, 100)
         self.build = self._function("BuildNotifications", self._builder)
         self.fan_out = self._function("FanOut", self._fan_out)
-        self.fan_outs_poller = QueuePoller(
-            kernel, faults, self.fan_outs, self.fan_out, batch_size=1, choose=self.latency.choose
-        )
         self.deliver = self._function("DeliverNotification", self._deliverer)
+        self.call_back_failure = self._function("CallbackFailure", self._callback_failure)
+        self.call_back_success = AsyncInvoker(
+            kernel,
+            self._function("CallbackSuccess", self._callback_success),
+            self.callbacks_dlq,
+            retries=stack.callback_retries,
+        )
         self.stream_poller = StreamPoller(
             kernel, faults, self.trainings, self.build, self.stream_dlq, stack.stream
         )
-        self.queue_poller = QueuePoller(
-            kernel,
-            faults,
-            self.deliveries,
-            self.deliver,
-            batch_size=stack.delivery_batch_size,
-            max_concurrency=stack.delivery_max_concurrency,
-            choose=self.latency.choose,
-        )
-        self.callbacks_queue = self._queue("Callbacks")
-        self.callbacks_queue.visibility_timeout = stack.callbacks_visibility_timeout
-        self.callbacks_queue.redrive = Redrive(
-            self.callbacks_dlq, stack.callbacks_max_receive_count
-        )
-        self.callbacks: dict[str, AsyncInvoker | QueuedInvoker] = {
-            "CallbackSuccess": AsyncInvoker(
-                kernel,
-                self._function("CallbackSuccess", self._callback_success),
-                self.callbacks_dlq,
-                retries=stack.callback_retries,
-            ),
-            "CallbackFailure": QueuedInvoker(
-                QueuePoller(
-                    kernel,
-                    faults,
-                    self.callbacks_queue,
-                    self._function("CallbackFailure", self._callback_failure),
-                    max_concurrency=stack.callbacks_max_concurrency,
-                    choose=self.latency.choose,
-                )
-            ),
+        self.queue_pollers = {
+            "Deliveries": self._poller(self.deliveries, self.deliver),
+            "FanOuts": self._poller(self.fan_outs, self.fan_out),
+            "Callbacks": self._poller(self.callbacks, self.call_back_failure),
+        }
+        self.targets: dict[str, AsyncInvoker | QueueTarget] = {
+            "CallbackSuccess": self.call_back_success,
+            "Callbacks": QueueTarget(kernel, self.callbacks),
         }
         self.bus.rules = [
-            Rule(stack.patterns[name], each.target) for name, each in self.callbacks.items()
+            Rule(stack.patterns[name], target) for name, target in self.targets.items()
         ]
 
     @property
     def functions(self) -> list[Function]:
-        return [
-            self.build,
-            self.fan_out,
-            self.deliver,
-            *(each.function for each in self.callbacks.values()),
-        ]
+        success = self.call_back_success.function
+        return [self.build, self.fan_out, self.deliver, success, self.call_back_failure]
 
     @property
     def invocations(self) -> Iterator[Invocation]:
@@ -229,10 +215,107 @@ class World:
             for process in list(function.running):
                 process.kill()
 
+    def handled_events(self) -> dict[str, list[tuple[dict[str, Any], Invocation]]]:
+        """The events that each callback has handled, and in which invocation."""
+        policies = self.queue_pollers["Callbacks"].handled
+        return {
+            "CallbackSuccess": self.call_back_success.handled,
+            "CallbackFailure": [(json.loads(message.body), it) for message, it in policies],
+        }
+
+    # What people do with a deployed stack
+
+    def upgrade(self) -> None:
+        """Become this version of the service: runs and memberships are known from now on."""
+        self.of_an_older_version = False
+        self.upgraded_at = self.kernel.now
+        for key in list(self.ledger.items):
+            if key[0].startswith("run#"):
+                self.ledger.write(key, None, "upgrade")
+
+    def _as_sent(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What an older version sends to the queue has no keys for runs and memberships."""
+        if not self.of_an_older_version or operation != "send_message_batch":
+            return request
+        entries = []
+        for entry in request["Entries"]:
+            body = json.loads(entry["MessageBody"])
+            old = {name: it for name, it in body.items() if name not in _NEW_KEYS}
+            entries.append({**entry, "MessageBody": json.dumps(old)})
+        return {**request, "Entries": entries}
+
+    def redrive_stream(self) -> None:
+        """Have the builder process the stream's dead letters again, as the command does."""
+        letters = [each for each in self.stream_dlq.messages if not each.deleted]
+        letters.sort(key=lambda letter: min(map(_number, self._records(letter)), default=0))
+        self._redrive(letters)
+
+    def _redrive(self, letters: list[Message]) -> None:
+        if not letters:
+            return
+        letter, rest = letters[0], letters[1:]
+        records = [{**record, REDRIVEN_AS: letter.message_id} for record in self._records(letter)]
+        if not records:
+            self._redrive(rest)
+            return
+
+        def done(invocation: Invocation) -> None:
+            if invocation.end is End.ANSWERED and failed_ids(invocation.answer, numbers) == []:
+                letter.deleted = True
+                del self.stream_dlq.groups[letter.group]
+            self._redrive(rest)
+
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        invocation = self.build.invoke({"Records": records}, done)
+        self.redriven.append((invocation, [int(number) for number in numbers]))
+
+    def _records(self, letter: Message) -> list[dict[str, Any]]:
+        """The records that a letter stands for, if what was wrong with them is mended."""
+        body = json.loads(letter.body)
+        if "DDBStreamBatchInfo" in body:
+            first, last = (
+                int(body["DDBStreamBatchInfo"][f"{end}SequenceNumber"]) for end in ("start", "end")
+            )
+            return [
+                record
+                for record in self.stream_poller.discarded
+                if first <= _number(record) <= last
+            ]
+        record = body["record"]
+        keys = record["dynamodb"]["Keys"]
+        now = self.trainings.items.get((keys["training_uuid"]["S"], keys["entity"]["S"]))
+        if body.get("field") is None or body["entity"] != keys["entity"]["S"]:
+            return [record]
+        if now is None or not ("message_endpoint" in now or "model_uuid" in now):
+            return []
+        image = dict(now)
+        if keys["entity"]["S"] == "TRAINING":
+            then = record["dynamodb"].get("NewImage", now)
+            image |= {name: then[name] for name in ("state", "round")}
+        return [{**record, "dynamodb": {**record["dynamodb"], "NewImage": image}}]
+
     # Parts
 
-    def _queue(self, name: str) -> Queue:
-        return self.sqs.add(Queue(self.kernel, name))
+    def _queue(self, name: str, *, dead_letters: Queue | None = None) -> Queue:
+        queue = self.sqs.add(Queue(self.kernel, name))
+        if dead_letters is not None:
+            settings = self.stack.queues[name.removesuffix(".fifo")]
+            queue.visibility_timeout = settings.visibility_timeout
+            queue.retention = settings.retention
+            queue.redrive = Redrive(dead_letters, settings.max_receive_count)
+        return queue
+
+    def _poller(self, queue: Queue, function: Function) -> QueuePoller:
+        settings = self.stack.queues[queue.name.removesuffix(".fifo")]
+        return QueuePoller(
+            self.kernel,
+            self.faults,
+            queue,
+            function,
+            batch_size=settings.batch_size,
+            max_concurrency=min(settings.max_concurrency, MAX_CONCURRENCY),
+            choose=self.latency.choose,
+        )
 
     def _function(self, name: str, build: Callable[[Process], Handler]) -> Function:
         def tampered(process: Process) -> Handler:
@@ -266,10 +349,10 @@ class World:
                 deliveries_queue_url=self.deliveries.url,
                 stream_dlq_url=self.stream_dlq.url,
                 outcomes_bus=BUS,
-                waiting_table=WAITING,
                 fan_outs_queue_url=self.fan_outs.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
+                waiting_table=WAITING,
             ),
             build_notifications.Clients(
                 dynamodb=self._client(process, self.build, "dynamodb", self.dynamodb),
@@ -338,7 +421,7 @@ class World:
                 process,
                 lambda: self.deliver.running[process],
             ),
-            SimulatedExecutor(self.kernel, 10),
+            SimulatedExecutor(self.kernel, MAX_POSTS),
             clock=SimulatedClock(self.kernel),
             sleep=self.kernel.sleep,
             jitter=self.jitter,
@@ -347,7 +430,7 @@ class World:
         return lambda event, context: deliverer.process(event, _seconds(context))
 
     def _callback_success(self, process: Process) -> Handler:
-        function = self.callbacks["CallbackSuccess"].function
+        function = self.call_back_success.function
         call_back = callback_success.build(
             SuccessSettings(**_FUNCTION, callbacks_dlq_url=self.callbacks_dlq.url),
             callback_success.Clients(sqs=self._client(process, function, "sqs", self.sqs)),
@@ -356,11 +439,11 @@ class World:
         return lambda event, _: call_back(event)
 
     def _callback_failure(self, process: Process) -> Handler:
-        function = self.callbacks["CallbackFailure"].function
+        function = self.call_back_failure
         worker = callback_failure.build(
             FailureSettings(
                 **_FUNCTION,
-                callbacks_queue_url=self.callbacks_queue.url,
+                callbacks_queue_url=self.callbacks.url,
                 callbacks_dlq_url=self.callbacks_dlq.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
@@ -374,6 +457,10 @@ class World:
             sleep=self.kernel.sleep,
         )
         return lambda event, context: worker.process(event, _seconds(context))
+
+
+def _number(record: Mapping[str, Any]) -> int:
+    return int(record["dynamodb"]["SequenceNumber"])
 
 
 def with_stream(stack: Stack, **changes: Any) -> Stack:

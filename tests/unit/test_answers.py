@@ -9,7 +9,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fl_notifications.deliveries.post import (
-    Answer,
     Forbidden,
     Responded,
     Unreachable,
@@ -36,7 +35,7 @@ class Middle(random.Random):
         return (a + b) // 2
 
 
-def verdict(answer: Answer, attempt: int = 1) -> Verdict:
+def verdict(answer: Responded | Unreachable | Forbidden, attempt: int = 1) -> Verdict:
     return judge(answer, attempt, POLICY, NOW, Middle())
 
 

@@ -22,7 +22,9 @@ json_values = st.recursive(
 )
 deliveries = st.builds(
     Delivery,
-    notification_id=st.text(min_size=1, max_size=128),
+    notification_id=st.text(
+        st.characters(codec="ascii", min_codepoint=33, max_codepoint=126), min_size=1, max_size=128
+    ),
     notification_type=st.sampled_from(NotificationType),
     training_uuid=st.none() | st.uuids().map(str),
     receiver=st.builds(DeliveryReceiver, uuid=st.uuids().map(str), message_endpoint=texts),

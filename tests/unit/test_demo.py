@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from fl_notifications.deliveries.signing import receiver_secret, signature_headers
 from fl_notifications.trainings.model import (
@@ -15,6 +16,7 @@ from fl_notifications.trainings.model import (
     TrainingOptions,
     TrainingState,
 )
+from fl_notifications_cli.demo import story
 from fl_notifications_cli.demo.cast import (
     FAILURES,
     QUORUM,
@@ -30,6 +32,7 @@ from fl_notifications_cli.demo.story import (
     ROUND_0,
     ROUND_1,
     START,
+    Story,
 )
 from fl_notifications_cli.participants import (
     Behaviour,
@@ -203,3 +206,23 @@ def test_an_unreachable_one_that_stays_is_noticed(seen: Evidence) -> None:
 
     [text] = failed(replace(seen, quorum_participants=seen.quorum_participants | {down}))
     assert "the table: COMPLETED" in text
+
+
+def test_a_stack_that_dies_ends_the_waiting_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receivers are of this process: they alone would never tell."""
+
+    class Dead:
+        def waiting(self) -> int:
+            raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    class Blind:
+        def say(self, text: str) -> None: ...
+        def refresh(self) -> None: ...
+
+    monkeypatch.setattr(story, "ALIVE_SECONDS", 0.0)
+    nobody = Production("", TrainingOptions(), role("actor"), [])
+    waiting = Story(nobody, nobody, Dead(), Blind())  # type: ignore[arg-type]
+
+    with pytest.raises(EndpointConnectionError):
+        waiting._until("somebody accepts", lambda: False)
+    assert waiting.missed == []

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.logger import make_logger
@@ -297,6 +298,36 @@ def test_each_kind_of_step_has_its_metric(written: Written) -> None:
         },
         "-": {"UnreadableItems": [1]},
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "apart"),
+    [
+        *(("TRAINING_ERROR", status, True) for status in (400, 404, 405, 501)),
+        ("CLIENT_REMOVED", 400, True),
+        ("TRAINING_ERROR", 403, False),
+        ("TRAINING_ERROR", 500, False),
+        ("TRAINING_FINISHED", 400, False),
+        ("UPDATE_ROUND_START", 400, False),
+    ],
+)
+def test_a_type_that_an_old_client_does_not_know_is_counted_apart(
+    written: Written, kind: str, status: int, *, apart: bool
+) -> None:
+    made = delivery(notification_type=NotificationType(kind))
+    written.journal.concluded(
+        OutcomeKind.REJECTED, outcome(OutcomeKind.REJECTED, made, status_code=status)
+    )
+    line = written.line()
+    assert line["outcome"] == "rejected"
+    assert line.get("type_unknown", False) is apart
+    assert line["level"] == ("INFO" if apart else "WARNING")
+    counted = written.metrics()[kind]
+    assert ("TypeUnknown" in counted, "Rejected" in counted, "FailedShare" in counted) == (
+        apart,
+        not apart,
+        not apart,
+    )
 
 
 def test_nothing_leaks_from_one_invocation_into_the_next(written: Written) -> None:

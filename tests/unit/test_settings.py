@@ -9,12 +9,15 @@ from functions.build_notifications.settings import Settings as BuildSettings
 from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification.settings import Settings as DeliverSettings
+from functions.mailbox.settings import Settings as MailboxSettings
+from functions.sweep.settings import Settings as SweepSettings
 
 COMMON = {"STACK_NAME": "fl-notifications", "LOG_LEVEL": "INFO"}
 BUILD = COMMON | {
     "TRAININGS_TABLE": "trainings",
     "LEDGER_TABLE": "ledger",
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
+    "WAITING_TABLE": "waiting",
     "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
     "OUTCOMES_BUS": "outcomes",
 }
@@ -39,14 +42,32 @@ FAILURE = COMMON | {
     "CALLBACKS_QUEUE_URL": "https://sqs.example/callbacks",
     "CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq",
 }
+MAILBOX = COMMON | {
+    "TRAININGS_TABLE": "trainings",
+    "LEDGER_TABLE": "ledger",
+    "WAITING_TABLE": "waiting",
+    "OUTCOMES_BUS": "outcomes",
+    "SIGNING_SECRET_ARN": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:s",
+    "MAILBOX_POLL_MIN_SECONDS": "2",
+    "MAILBOX_POLL_MAX_SECONDS": "60",
+}
+SWEEP = COMMON | {
+    "TRAININGS_TABLE": "trainings",
+    "LEDGER_TABLE": "ledger",
+    "WAITING_TABLE": "waiting",
+    "OUTCOMES_BUS": "outcomes",
+    "DELIVERIES_DLQ_URL": "https://sqs.example/deliveries-dlq.fifo",
+}
 SUCCESS = COMMON | {"CALLBACKS_DLQ_URL": "https://sqs.example/callbacks-dlq"}
 ALL: list[tuple[type[EnvironmentSettings], dict[str, str]]] = [
     (BuildSettings, BUILD),
     (DeliverSettings, DELIVER),
+    (MailboxSettings, MAILBOX),
+    (SweepSettings, SWEEP),
     (FailureSettings, FAILURE),
     (SuccessSettings, SUCCESS),
 ]
-IDS = ["build", "deliver", "failure", "success"]
+IDS = ["build", "deliver", "mailbox", "sweep", "failure", "success"]
 
 
 def complaint(model: type[EnvironmentSettings], environment: dict[str, str]) -> str:

@@ -20,7 +20,8 @@ from functions.callback_failure.worker import (
 from functions.callback_failure.worker import (
     RESERVE_SECONDS as CALLBACK_SECONDS,
 )
-from functions.deliver_notification.deliverer import MAX_TROUBLED_RECEIVES, RESERVE_SECONDS
+from functions.deliver_notification.deliverer import RESERVE_SECONDS
+from functions.deliver_notification.receipts import MAX_TROUBLED_RECEIVES
 from tests.cloudformation import (
     ROOT,
     evaluate,

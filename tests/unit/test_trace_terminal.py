@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
 from fl_notifications_cli.tracing.story import TrainingStory, tell
 from fl_notifications_cli.tracing.terminal import printable, render, shortened, step_line
-from tests.trace_lines import START, TRAINING, MadeUpTraining, receiver_uuid
+from tests.trace_lines import START, TRAINING, MadeUpTraining, line, receiver_uuid
 
 RED = "\x1b[31m"
 
@@ -117,6 +118,23 @@ def test_shortened_ids_are_beginnings_that_tell_them_apart(ids: set[str]) -> Non
 def test_what_failed_is_red() -> None:
     assert RED in shown(story(r1="dead"), colour=True)
     assert RED not in shown(story(), colour=True)
+
+
+def test_a_type_that_a_client_does_not_know_is_no_failure() -> None:
+    fields = {
+        "notification_id": "n",
+        "notification_type": "TRAINING_ERROR",
+        "receiver_uuid": "r",
+        "outcome": "rejected",
+        "type_unknown": True,
+        "reason": "answered 400",
+    }
+    step = parse_step(line(START, "concluded", **fields))
+    assert step is not None
+    text = shown(tell(TRAINING, [step]), colour=True)
+    assert RED not in text
+    assert "- 1 type unknown" in re.sub("\x1b[^m]*m", "", text)
+    assert "What failed" not in text
 
 
 def test_without_failures_there_is_no_such_table() -> None:

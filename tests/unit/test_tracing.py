@@ -14,7 +14,8 @@ from fl_notifications.telemetry.tracing import (
 )
 
 ROOT = "1-581cf771-a006649127e371903a2de979"
-HEADER = f"Root={ROOT};Parent=70de5b6f19ff9a0a;Sampled=1;Lineage=a87bd80c:1"
+PARENT = "70de5b6f19ff9a0a"
+HEADER = f"Root={ROOT};Parent={PARENT};Sampled=1;Lineage=a87bd80c:1"
 UNSAMPLED = HEADER.replace("Sampled=1", "Sampled=0")
 
 
@@ -128,3 +129,29 @@ def test_only_the_first_messages_of_an_invocation_are_followed(
 )
 def test_the_trace_s_id(header: str | None, expected: str | None) -> None:
     assert trace_id({} if header is None else {HEADER_VARIABLE: header}) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (
+            f"Root={ROOT};Parent={PARENT};Sampled=1",
+            "00-581cf771a006649127e371903a2de979-70de5b6f19ff9a0a-01",
+        ),
+        (
+            f"Sampled=1;Lineage=1:x:0;Parent={PARENT};Root={ROOT}",
+            "00-581cf771a006649127e371903a2de979-70de5b6f19ff9a0a-01",
+        ),
+        (f"Root={ROOT};Parent={PARENT};Sampled=0", None),
+        (f"Root={ROOT};Sampled=1", None),
+        (f"Root={ROOT}\r\nx: y;Parent={PARENT};Sampled=1", None),
+        ("", None),
+        ("nonsense", None),
+    ],
+)
+def test_a_receiver_is_told_the_trace_as_w3c_writes_it(header: str, expected: str | None) -> None:
+    assert Traces({HEADER_VARIABLE: header}).traceparent() == expected
+
+
+def test_without_a_trace_a_receiver_is_told_none() -> None:
+    assert Traces({}).traceparent() is None

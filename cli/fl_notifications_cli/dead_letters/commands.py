@@ -38,6 +38,7 @@ def dead_letters(
     """List what lies in the dead-letter queues, and why.
 
     Nothing is taken out. While they are read, letters are hidden from others for some seconds.
+    Of deliveries to one receiver the first ten are listed: they are in order, and hide the rest.
     """
     stack = find_stack(stack_name, region=region)
     letters = _read_all(stack, limit)

@@ -13,6 +13,9 @@ from fl_notifications_cli.demo.view import View
 PATIENCE_SECONDS = 150.0
 """For one step: the unreachable are tried for up to 40 s, and much longer on a busy machine."""
 
+ALIVE_SECONDS = 3.0
+"""How often the stack is asked whether it is still there, while receivers are waited for."""
+
 _POLL_SECONDS = 0.2
 
 START = "TRAINING_START"
@@ -128,9 +131,13 @@ class Story:
 
     def _until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something, showing what happens; note it when it doesn't come."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        began = asked = time.monotonic()
         while not condition():
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now - asked >= ALIVE_SECONDS:
+                asked = now
+                self._record.waiting()  # raises if nobody answers any more
+            if now - began >= PATIENCE_SECONDS:
                 self.missed.append(what)
                 self._view.say(f"Waited {PATIENCE_SECONDS:.0f} s in vain until {what}")
                 raise _MissedError

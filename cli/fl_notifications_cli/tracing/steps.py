@@ -26,6 +26,9 @@ class StepKind(StrEnum):
     UNREADABLE = "unreadable"  # of none: nobody was told, as an item could not be read
 
 
+TYPE_UNKNOWN = "type unknown"
+"""Rejected by a client that does not know this type of notification: no failure of anybody's."""
+
 _UNREADABLE_ITEM = "unreadable item"
 _ITEM = re.compile(r"item '(.*)' of training '(.*)'")
 _PARTICIPANT = "PARTICIPANT#"
@@ -49,7 +52,7 @@ class Step:
         receiver_uuid: Who gets it.
         round: The training's round that it announces.
         attempt: Which POST it was; of a conclusion, how many there were.
-        outcome: accepted, rejected, failed or superseded.
+        outcome: accepted, rejected, failed or superseded; or `TYPE_UNKNOWN`.
         status_code: The receiver's HTTP status.
         reason: Why, in words.
         latency_ms: How long the POST took, in milliseconds.
@@ -205,7 +208,9 @@ def _from_fields(fields: Mapping[str, Any]) -> Step | None:
         receiver_uuid=_text(fields.get("receiver_uuid")),
         round=_whole(fields.get("round")),
         attempt=_whole(fields.get("attempt")),
-        outcome=_text(fields.get("outcome")),
+        outcome=TYPE_UNKNOWN
+        if fields.get("type_unknown") is True
+        else _text(fields.get("outcome")),
         status_code=_whole(fields.get("status_code")),
         reason=_text(fields.get("reason")),
         latency_ms=_whole(fields.get("latency_ms")),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fl_notifications_cli.tracing.steps import Step, StepKind, in_order, spelled
+from fl_notifications_cli.tracing.steps import TYPE_UNKNOWN, Step, StepKind, in_order, spelled
 
 UNDECIDED = "undecided"
 """Shown for a notification that has no outcome yet."""
@@ -15,7 +15,7 @@ UNDECIDED = "undecided"
 UNSUCCESSFUL = frozenset({"rejected", "failed"})
 """The outcomes that somebody has to look at."""
 
-OUTCOMES = ("failed", "rejected", UNDECIDED, "superseded", "accepted")
+OUTCOMES = ("failed", "rejected", UNDECIDED, TYPE_UNKNOWN, "superseded", "accepted")
 """All outcomes, the worst first."""
 
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fl_notifications_cli.tracing.steps import Step, StepKind
+from fl_notifications_cli.tracing.steps import TYPE_UNKNOWN, Step, StepKind
 from fl_notifications_cli.tracing.story import (
     OUTCOMES,
     UNDECIDED,
@@ -38,9 +38,17 @@ STYLES = {
     "rejected": "bold red",
     "failed": "bold red",
     "superseded": "dim",
+    TYPE_UNKNOWN: "dim",
     UNDECIDED: "yellow",
 }
-_MARKS = {"accepted": "✓", "rejected": "✗", "failed": "✗", "superseded": "-", UNDECIDED: "…"}
+_MARKS = {
+    "accepted": "✓",
+    "rejected": "✗",
+    "failed": "✗",
+    "superseded": "-",
+    TYPE_UNKNOWN: "-",
+    UNDECIDED: "…",
+}
 UNKNOWN = "\N{EN DASH}"
 """Shown for what can't be had here."""
 
@@ -107,7 +115,7 @@ def summary(story: TrainingStory, *, name: Name = nameless) -> RenderableType:
     head = Text()
     head.append(f"Training {printable(story.training_uuid)}", style="bold")
     head.append(
-        f"  {_day(begin)} {begin:%H:%M:%S} to "
+        f"\n{_day(begin)} {begin:%H:%M:%S} to "
         f"{'' if _day(begin) == _day(end) else _day(end) + ' '}{end:%H:%M:%S} UTC\n"
     )
     head.append(

@@ -48,7 +48,8 @@ class Delivery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    notification_id: Annotated[str, Field(min_length=1, max_length=128)]
+    # As the queue's deduplication id, and as a header.
+    notification_id: Annotated[str, Field(max_length=128, pattern="^[!-~]+$")]
     notification_type: NotificationType
     training_uuid: Uuid | None
     receiver: DeliveryReceiver

@@ -15,9 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, ip_address
+from itertools import zip_longest
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final, Literal
+from urllib.parse import urlsplit
+from zlib import crc32
 
 from fl_notifications.deliveries.guard import (
     Address,
@@ -38,11 +41,20 @@ type UnreachableReason = Literal[
     "certificate not valid",
     "protocol error",
 ]
+type UnableReason = Literal[
+    "no sockets left",
+    "no threads left",
+    "no memory left",
+    "no resolver",
+    "no way out",
+]
 # Gives all addresses of a host, as text; raises OSError when there are none.
 type Resolver = Callable[[str], Sequence[str]]
 
-MAX_ANSWER_BYTES: Final = 4096  # of the whole answer, interim answers and headers included
-# Addresses of one name that are tried; all of them are judged.
+MAX_ANSWER_BYTES: Final = 4096  # of the final answer, headers included
+# Of all interim answers (100, 103 and the like) before it.
+MAX_INTERIM_BYTES: Final = 16_384
+# Addresses of one name that one attempt tries; all of them are judged.
 MAX_CONNECTS: Final = 4
 # Look-ups that may hang at once: the system's resolver can't be told to stop, and gives up by
 # itself only after tens of seconds.
@@ -103,7 +115,19 @@ _REASONS_BY_ERRNO: Final[Mapping[int, UnreachableReason]] = {
     errno.ENOTCONN: "connection lost",
     errno.EHOSTUNREACH: "no route",
     errno.ENETUNREACH: "no route",
+    errno.ENETDOWN: "no route",
+    errno.EADDRNOTAVAIL: "no route",
+    errno.EAFNOSUPPORT: "no route",
 }
+_UNABLE_BY_ERRNO: Final[Mapping[int, UnableReason]] = {
+    errno.EMFILE: "no sockets left",
+    errno.ENFILE: "no sockets left",
+    errno.ENOBUFS: "no memory left",
+    errno.ENOMEM: "no memory left",
+}
+# Reserved for documentation (RFC 5737, RFC 3849), so that only a default route leads there.
+_ELSEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+_DISCARD_PORT: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +152,18 @@ class Unreachable:
         reason: Why, in words of ours.
     """
 
-    reason: UnreachableReason
+    reason: UnreachableReason | ForbiddenReason
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """Nothing was sent, through a fault of this side: it says nothing of the receiver.
+
+    Attributes:
+        reason: Why, in words of ours.
+    """
+
+    reason: UnableReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +177,19 @@ class Forbidden:
     reason: ForbiddenReason
 
 
-type Answer = Responded | Unreachable | Forbidden
+type Answer = Responded | Unreachable | Forbidden | Unable
 
 
 class _UnreachableError(Exception):
-    def __init__(self, reason: UnreachableReason) -> None:
+    def __init__(self, reason: UnreachableReason | ForbiddenReason) -> None:
         super().__init__(reason)
-        self.reason: UnreachableReason = reason
+        self.reason: UnreachableReason | ForbiddenReason = reason
+
+
+class _UnableError(Exception):
+    def __init__(self, reason: UnableReason) -> None:
+        super().__init__(reason)
+        self.reason: UnableReason = reason
 
 
 class _Deadline:
@@ -220,17 +261,31 @@ class _LookupThreads:
 class _AnswerReader:
     """Reads an answer as it comes in, and no more of it than `MAX_ANSWER_BYTES`.
 
+    Interim answers before it are dropped, and are bounded by `MAX_INTERIM_BYTES` in all.
+
     Attributes:
         status: Of the final answer, as soon as its status line is there.
         complete: Whether nothing more is needed, or will come, to know the answer.
         drained: Whether its body is all read, or as much of it as ever will be.
     """
 
-    __slots__ = ("_at", "_body_end", "_data", "_garbled", "complete", "drained", "status")
+    __slots__ = (
+        "_at",
+        "_body_end",
+        "_data",
+        "_garbled",
+        "_interim",
+        "_interim_left",
+        "complete",
+        "drained",
+        "status",
+    )
 
     def __init__(self) -> None:
         self._data = b""
-        self._at = 0  # of the status line awaited; once it is there, of its end
+        self._at = 0  # where the headers begin: at the status line's end, once that is there
+        self._interim = False  # whether an interim answer is being read
+        self._interim_left = MAX_INTERIM_BYTES
         self._garbled = False
         self._body_end: int | None = None
         self.status: int | None = None
@@ -239,7 +294,9 @@ class _AnswerReader:
 
     @property
     def room(self) -> int:
-        """How many bytes may still be read."""
+        """How many bytes may be read next."""
+        if self._interim:
+            return min(MAX_ANSWER_BYTES, self._interim_left - len(self._data))
         return MAX_ANSWER_BYTES - len(self._data)
 
     @property
@@ -252,8 +309,7 @@ class _AnswerReader:
     @property
     def failure(self) -> UnreachableReason:
         """Why there is no status, when no more will be read."""
-        nothing_new = self._at == len(self._data) and not self._garbled
-        return "connection lost" if nothing_new else "protocol error"
+        return "protocol error" if self._data or self._garbled else "connection lost"
 
     def feed(self, data: bytes) -> None:
         """Take what was received; no bytes mean that the connection has ended."""
@@ -268,12 +324,12 @@ class _AnswerReader:
                 if self._body_end is not None
                 else self._data.endswith(_LAST_CHUNK)
             )
-        if self._garbled or not data or not self.room:
+        if self._garbled or not data or self.room <= 0:
             self.complete = self.drained = True
 
     def _read_status(self) -> None:
-        """Find the final status line; interim answers before it are skipped."""
-        while line := _STATUS_LINE.match(self._data, self._at):
+        """Find the final status line; interim answers before it are dropped."""
+        while line := _STATUS_LINE.match(self._data):
             status = int(line[1])
             if status >= _OK:
                 self.status = status
@@ -281,11 +337,14 @@ class _AnswerReader:
                 return
             end = _HEAD_END.search(self._data, line.end() - 1)
             self._garbled = status == _SWITCHING_PROTOCOLS  # nobody asked for that
+            self._interim = end is None
             if end is None or self._garbled:
                 return
-            self._at = end.end()
-        start = self._data[self._at : self._at + len(_STATUS_START)]
-        self._garbled = not _STATUS_START.startswith(start) or b"\n" in self._data[self._at :]
+            self._interim_left -= end.end()
+            self._data = self._data[end.end() :]
+            self._garbled = self._interim_left <= 0
+        start = self._data[: len(_STATUS_START)]
+        self._garbled |= not _STATUS_START.startswith(start) or b"\n" in self._data
 
     def _read_head(self, status: int) -> None:
         end = _HEAD_END.search(self._data, self._at)
@@ -312,6 +371,8 @@ class Poster:
             deadline. The system's resolver unless given.
         tls: The context of https connections; one that verifies, with the system's authorities,
             unless given.
+        control: A name that resolves wherever anything does, as the service that this function is
+            called by: tells a resolver that answers nobody from a receiver's name that is wrong.
 
     Example:
         >>> poster = Poster(EndpointGuard(), timeout_seconds=10)
@@ -326,14 +387,16 @@ class Poster:
         timeout_seconds: float,
         resolve: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
+        control: str | None = None,
     ) -> None:
         self._guard = guard
+        self._control = control
         self._timeout_seconds = timeout_seconds
         self._resolve = resolve or system_resolve
         self._tls = tls
         self._lookups = _LookupThreads(MAX_LOOKUPS)
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
         """Make one attempt.
 
         Args:
@@ -341,6 +404,8 @@ class Poster:
             headers: Content-Type and whatever else describes the body. Host, Content-Length and
                 what steers the connection are set here.
             body: Sent as it is.
+            turn: Selects the address of a name that is tried first; consecutive numbers give all
+                of them their turn.
 
         Returns:
             How it ended, whatever receiver, network or URL do.
@@ -352,45 +417,84 @@ class Poster:
         fields = _header_fields(headers)
         try:
             endpoint = self._guard.read(url)
-            addresses = self._addresses(endpoint, deadline)
-            self._guard.check(endpoint, addresses)
+            addresses = self._allowed_addresses(endpoint, deadline)
+            addresses = in_turn(addresses, turn, headers.get("webhook-id", ""))
             request = _request(endpoint, fields, body)
             with _connect(addresses, endpoint.port, deadline) as connection:
                 if not endpoint.tls:
                     return _exchange(connection, request, deadline)
                 with self._secure(connection, endpoint, deadline) as secured:
-                    return _exchange(secured, request, deadline)
+                    try:
+                        return _exchange(secured, request, deadline)
+                    finally:
+                        _close_notify(secured)
         except ForbiddenEndpointError as error:
             return Forbidden(error.reason)
         except _UnreachableError as error:
             return Unreachable(error.reason)
+        except _UnableError as error:
+            return Unable(error.reason)
         except OSError as error:
-            return Unreachable(_reason(error))
+            return _failed(error)
 
-    def _addresses(self, endpoint: Endpoint, deadline: _Deadline) -> Sequence[Address]:
-        """Give all addresses of an endpoint, from one look-up."""
+    def _allowed_addresses(self, endpoint: Endpoint, deadline: _Deadline) -> Sequence[Address]:
+        """Give all addresses of an endpoint, from one look-up; none of them is forbidden.
+
+        What a name leads to changes, so that it may be right next time. A URL does not.
+        """
+        self._guard.check(endpoint, ())
         if endpoint.address is not None:
+            self._guard.check(endpoint, (endpoint.address,))
             return (endpoint.address,)
+        addresses = self._looked_up(endpoint.host, deadline)
+        try:
+            self._guard.check(endpoint, addresses)
+        except ForbiddenEndpointError as error:
+            raise _UnreachableError(error.reason) from None
+        return addresses
+
+    def _looked_up(self, host: str, deadline: _Deadline) -> Sequence[Address]:
+        """Give all addresses of a name: at least one."""
+        found = self._start_lookup(host)
+        # If it takes this long, it is found out meanwhile whether the resolver answers at all.
+        patience = deadline.left() / 2
+        try:
+            addresses = found.get(timeout=patience)
+        except Empty:
+            control = None if self._control is None else self._start_lookup(self._control)
+            try:
+                addresses = found.get(timeout=deadline.left())
+            except (Empty, TimeoutError):
+                if control is not None and not _answered(control):
+                    raise _UnableError("no resolver") from None
+                raise _UnreachableError("timeout") from None
+        if addresses:
+            return addresses
+        if self._control is not None and not self._resolves(self._control, deadline):
+            raise _UnableError("no resolver")
+        raise _UnreachableError("name not resolved")
+
+    def _resolves(self, host: str, deadline: _Deadline) -> bool:
+        try:
+            return bool(self._start_lookup(host).get(timeout=deadline.left()))
+        except (Empty, TimeoutError):
+            return False
+
+    def _start_lookup(self, host: str) -> SimpleQueue[Sequence[Address]]:
         found: SimpleQueue[Sequence[Address]] = SimpleQueue()
 
         def look_up() -> None:
             addresses: Sequence[Address] = ()
             try:
-                addresses = [ip_address(text) for text in self._resolve(endpoint.host)]
+                addresses = [ip_address(text) for text in self._resolve(host)]
             except (OSError, ValueError):
                 pass  # not found, or found what is no address: none to connect to
             finally:
                 found.put(addresses)
 
         if not self._lookups.start(look_up):
-            raise _UnreachableError("name not resolved")
-        try:
-            addresses = found.get(timeout=deadline.left())
-        except Empty:
-            raise _UnreachableError("timeout") from None
-        if not addresses:
-            raise _UnreachableError("name not resolved")
-        return addresses
+            raise _UnableError("no threads left")
+        return found
 
     def _secure(
         self, connection: socket.socket, endpoint: Endpoint, deadline: _Deadline
@@ -410,6 +514,16 @@ class Poster:
             secured.close()
             raise
         return secured
+
+
+def control_name(url: str) -> str | None:
+    """The name in a URL of a service that is known to be there; None if it holds an address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host or None
+    return None
 
 
 def system_resolve(host: str) -> Sequence[str]:
@@ -453,17 +567,41 @@ def _request(endpoint: Endpoint, fields: str, body: bytes) -> bytes:
     return head.encode("ascii") + body
 
 
+def in_turn(addresses: Sequence[Address], turn: int, key: str) -> Sequence[Address]:
+    """Order a name's addresses for an attempt, so that consecutive turns begin with different ones.
+
+    IPv6 and IPv4 alternate (RFC 8305, section 4), beginning with the family of the resolver's
+    first; so a family that leads nowhere costs little. Within a family the order follows from the
+    key: many name servers change theirs with each answer, and some address might never be first.
+    """
+    families: dict[int, list[Address]] = {}
+    for address in dict.fromkeys(addresses):
+        families.setdefault(address.version, []).append(address)
+    for each in families.values():
+        each.sort(key=lambda address: crc32(f"{key} {address}".encode()))
+    alternating = [
+        address
+        for several in zip_longest(*families.values())
+        for address in several
+        if address is not None
+    ]
+    start = turn % len(alternating)
+    return alternating[start:] + alternating[:start]
+
+
 def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> socket.socket:
     """Connect to one of the addresses: these and no others, by number.
 
     Each gets its share of the time, so that one that swallows everything leaves some to the next.
     """
-    candidates = list(dict.fromkeys(addresses))[:MAX_CONNECTS]
+    candidates = addresses[:MAX_CONNECTS]
     failure: OSError | None = None
     for position, address in enumerate(candidates):
         try:
             return _connect_one(address, port, deadline.left() / (len(candidates) - position))
         except OSError as error:
+            if error.errno in _UNABLE_BY_ERRNO:
+                raise
             # An address of a family that this machine has no way to explains the least.
             if failure is None or _reason(failure) == "no route":
                 failure = error
@@ -510,6 +648,13 @@ def _send(connection: socket.socket, request: bytes, deadline: _Deadline) -> Non
         rest = rest[connection.send(rest) :]
 
 
+def _close_notify(connection: ssl.SSLSocket) -> None:
+    """Tell the receiver that nothing more follows; takes no time, as nothing is waited for."""
+    with suppress(OSError, ValueError):  # ValueError: the handshake has not been completed
+        connection.settimeout(0)
+        connection.unwrap()
+
+
 def _drain(connection: socket.socket, answer: _AnswerReader, deadline: _Deadline) -> None:
     try:
         patience = _Deadline(min(DRAIN_SECONDS, deadline.left()))
@@ -525,3 +670,30 @@ def _reason(error: OSError) -> UnreachableReason:
         if isinstance(error, kind):
             return reason
     return _REASONS_BY_ERRNO.get(error.errno or 0, "network error")
+
+
+def _failed(error: OSError) -> Answer:
+    """Tell a fault of this side from one of the receiver."""
+    if not isinstance(error, ssl.SSLError) and error.errno and error.errno in _UNABLE_BY_ERRNO:
+        return Unable(_UNABLE_BY_ERRNO[error.errno])
+    reason = _reason(error)
+    if reason == "no route" and not any(_has_route(*each) for each in _ELSEWHERE):
+        return Unable("no way out")
+    return Unreachable(reason)
+
+
+def _has_route(family: socket.AddressFamily, address: str) -> bool:
+    """Whether this machine has a route: connecting a datagram socket asks for it, sends nothing."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, _DISCARD_PORT))
+    except OSError:
+        return False
+    return True
+
+
+def _answered(lookup: SimpleQueue[Sequence[Address]]) -> bool:
+    try:
+        return bool(lookup.get_nowait())
+    except Empty:
+        return False

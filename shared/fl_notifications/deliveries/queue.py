@@ -4,10 +4,12 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import boto3
 
@@ -19,8 +21,10 @@ from fl_notifications.text import printable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType
     from mypy_boto3_sqs.type_defs import (
         ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        DeleteMessageBatchRequestEntryTypeDef,
         SendMessageBatchRequestEntryTypeDef,
     )
 
@@ -33,6 +37,14 @@ WINDOW = CONNECTIONS
 """Batches on their way to the queue at once; with ten small messages each, about 100 KiB."""
 
 
+_ATTRIBUTES: "Final[list[MessageSystemAttributeNameType]]" = [
+    "ApproximateReceiveCount",
+    "MessageGroupId",
+    "SentTimestamp",
+    "SequenceNumber",
+]
+
+
 class NotEnqueuedError(Exception):
     """The queue did not accept all messages, after several tries."""
 
@@ -43,6 +55,57 @@ class MessageTooLargeError(NotEnqueuedError):
 
 class NotChangedError(Exception):
     """The queue did not change the visibility of all messages, after several tries."""
+
+
+class NotDeletedError(Exception):
+    """The queue did not delete all messages, after several tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message as the queue gives it out.
+
+    Attributes:
+        receives: how often it was received, this time included.
+        group: its message group; empty if the queue does not say.
+        sent_at: when it was enqueued; None if the queue does not say.
+        sequence_number: later messages of the queue have higher ones.
+    """
+
+    message_id: str
+    receipt_handle: str
+    receives: int
+    group: str
+    sent_at: datetime | None
+    sequence_number: str
+    body: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """As Lambda shows it in an event."""
+        values = (record["messageId"], record["receiptHandle"], record["body"])
+        return cls._of(*values, record["attributes"])
+
+    @classmethod
+    def from_answer(cls, message: Mapping[str, Any]) -> Self:
+        """As the API shows it."""
+        values = (message["MessageId"], message["ReceiptHandle"], message["Body"])
+        return cls._of(*values, message.get("Attributes", {}))
+
+    @classmethod
+    def _of(
+        cls, message_id: str, receipt_handle: str, body: str, attributes: Mapping[str, str]
+    ) -> Self:
+        sent = attributes.get("SentTimestamp")
+        return cls(
+            message_id=message_id,
+            receipt_handle=receipt_handle,
+            receives=int(attributes.get("ApproximateReceiveCount", 1)),
+            group=attributes.get("MessageGroupId", ""),
+            sent_at=None if sent is None else datetime.fromtimestamp(int(sent) / 1000, UTC),
+            sequence_number=attributes.get("SequenceNumber", ""),
+            body=body,
+        )
 
 
 class DeliveryQueue:
@@ -116,6 +179,51 @@ class DeliveryQueue:
                 if not future.cancelled():
                     future.exception()
         return accepted
+
+    def receive(self, at_most: int, attempt_id: str) -> list[ReceivedMessage]:
+        """Receive messages that are there already; waits for none.
+
+        Args:
+            at_most: how many, up to ten.
+            attempt_id: of this attempt: repeated with the same one, as boto3 does if the answer is
+                lost, it gives the same messages.
+
+        Raises:
+            ClientError: if the queue refuses the call.
+        """
+        answer = self._client.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=min(at_most, SQS_BATCH),
+            WaitTimeSeconds=0,
+            MessageSystemAttributeNames=_ATTRIBUTES,
+            ReceiveRequestAttemptId=attempt_id,
+        )
+        return [ReceivedMessage.from_answer(each) for each in answer.get("Messages", [])]
+
+    def delete(self, receipt_handles: Iterable[str]) -> None:
+        """Delete messages that were received.
+
+        Raises:
+            NotDeletedError: if the queue did not do so for all, after several tries.
+            ClientError: if the queue refuses the call as a whole.
+        """
+        left: list[str] = []
+
+        def call(
+            entries: "list[DeleteMessageBatchRequestEntryTypeDef]",
+        ) -> "list[DeleteMessageBatchRequestEntryTypeDef]":
+            answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            failed = {entry["Id"] for entry in answer.get("Failed", [])}
+            return [entry for entry in entries if entry["Id"] in failed]
+
+        for batch in itertools.batched(receipt_handles, SQS_BATCH):
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(number), "ReceiptHandle": receipt}
+                for number, receipt in enumerate(batch)
+            ]
+            left.extend(entry["Id"] for entry in until_done(entries, call, sleep=self._sleep))
+        if left:
+            raise NotDeletedError(f"{len(left)} messages")
 
     def change_visibility(self, messages: Iterable[tuple[str, int]]) -> None:
         """Say when messages that were received come back.

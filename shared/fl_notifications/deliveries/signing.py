@@ -35,6 +35,10 @@ def receiver_secret(master_secret: str, receiver_uuid: AnyUuid) -> str:
     return f"whsec_{base64.b64encode(digest).decode()}"
 
 
+class NoSecretError(Exception):
+    """The secret has no text: it holds something else, or nothing."""
+
+
 class MasterSecrets:
     """The master secrets: the current one and, while there is one, the previous one.
 
@@ -55,7 +59,8 @@ class MasterSecrets:
             client: boto3's client.
             secret_arn: of the secret.
             clock: tells when to read it again.
-            on_trouble: told in a few words, and with the error, if it could not be read again.
+            on_trouble: told in a few words, and with the error, if it could not be read and others
+                are used.
         """
         self._client = client
         self._secret_arn = secret_arn
@@ -69,26 +74,38 @@ class MasterSecrets:
 
         Raises:
             ClientError: if none could be read yet.
+            NoSecretError: if neither version has a text.
         """
         now = self._clock.monotonic()
         if not self._secrets or now - self._read_at >= REFRESH_SECONDS:
             try:
                 self._secrets = self._read()
-            except (ClientError, BotoCoreError) as error:
-                if not self._secrets:
-                    raise
-                self._on_trouble("the signing secret could not be read again", error)
+            except (ClientError, BotoCoreError, NoSecretError) as error:
+                self._secrets = self._secrets or self._instead(error)
+                self._on_trouble("the signing secret could not be read", error)
             self._read_at = now
         return self._secrets
 
     def _read(self) -> tuple[str, ...]:
-        current = self._client.get_secret_value(SecretId=self._secret_arn)["SecretString"]
+        current = self._version()
         try:
-            previous = self._client.get_secret_value(
-                SecretId=self._secret_arn, VersionStage="AWSPREVIOUS"
-            )["SecretString"]
+            previous = self._version(VersionStage="AWSPREVIOUS")
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
             return (current,)
+        except NoSecretError:
+            return (current,)  # nobody can have been given one that is made of it
         return (current, previous)
+
+    def _instead(self, error: Exception) -> tuple[str, ...]:
+        """The previous version, which receivers accept too, if the current one has no text."""
+        if not isinstance(error, NoSecretError):
+            raise error
+        return (self._version(VersionStage="AWSPREVIOUS"),)
+
+    def _version(self, **stage: str) -> str:
+        answer = self._client.get_secret_value(SecretId=self._secret_arn, **stage)
+        if not (text := answer.get("SecretString")):
+            raise NoSecretError("the signing secret has no SecretString")
+        return text

@@ -73,7 +73,7 @@ class Announcer:
 
     def _accepted(self, deliveries: Iterable[Delivery]) -> None:
         now = self.clock.now()
-        with self.journal.together():
+        with self.journal.in_bulk():
             for delivery in deliveries:
                 self.journal.built(delivery, now)
 

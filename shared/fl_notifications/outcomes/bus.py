@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
-type Told = tuple[OutcomeKind, Outcome]
+type Conclusion = tuple[OutcomeKind, Outcome]
 
 
-class NotToldError(Exception):
+class NotConclusionError(Exception):
     """The bus did not take all events, after several tries."""
 
 
@@ -45,7 +45,7 @@ class OutcomeBus:
         self._trace_header = trace_header
         self._sleep = sleep
 
-    def put(self, outcomes: Sequence[Told]) -> set[str]:
+    def put(self, outcomes: Sequence[Conclusion]) -> set[str]:
         """Tell outcomes, at most ten of them.
 
         Returns:
@@ -73,13 +73,13 @@ class OutcomeBus:
             at: when it did.
 
         Raises:
-            NotToldError: if the bus did not take all of them, after several tries.
+            NotConclusionError: if the bus did not take all of them, after several tries.
             ClientError: if the bus refuses a call as a whole.
         """
         entries = [self._entry(each.detail_type, each.model_dump_json(), at) for each in changes]
         for batch in itertools.batched(entries, EVENTS_BATCH):
             if left := self._put(batch):
-                raise NotToldError(f"{len(left)} events")
+                raise NotConclusionError(f"{len(left)} events")
 
     def _put(self, entries: "Sequence[PutEventsRequestEntryTypeDef]") -> list[int]:
         """Put at most ten entries; returns the places of those that the bus did not take."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fl_notifications.aws.batches import EVENTS_BATCH
-from fl_notifications.outcomes.bus import OutcomeBus, Told
+from fl_notifications.outcomes.bus import Conclusion, OutcomeBus
 from fl_notifications.outcomes.facts import Facts
 from fl_notifications.outcomes.ledger import Ledger, LedgerEntry
 from fl_notifications.outcomes.outcome import Outcome, OutcomeKind, outcome_of
@@ -93,7 +93,7 @@ class Concluder:
             ClientError: if a table or the bus refuses a call. Doing it again is safe.
         """
         counting: dict[str, LedgerEntry] = {}
-        told: dict[str, Told] = {}
+        told: dict[str, Conclusion] = {}
         for ending in endings:
             delivery = ending.waiting.delivery
             if delivery.notification_id in counting:

@@ -202,6 +202,8 @@ class FactsReader:
             FactsError: if DynamoDB left some keys unprocessed to the end.
             ClientError: if DynamoDB refuses the call as a whole.
         """
+        if not deliveries:
+            return Facts({}, {}, {}, {})
         facts = self._read(deliveries, consistent=False)
         doubtful = [each for each in deliveries if _would_be_superseded(facts, each)]
         return self.confirm(facts, doubtful) if doubtful else facts

@@ -33,6 +33,12 @@ class OutcomeKind(StrEnum):
         return f"Notification {self.value.capitalize()}"
 
 
+_NEWER_TYPES = frozenset({"TRAINING_ERROR", "CLIENT_REMOVED", "PARTICIPANT_REMOVED"})
+"""Types that clients of fl-demonstrator do not know."""
+
+_DO_NOT_KNOW = frozenset({400, 404, 405, 501})
+"""What a client answers to a type that it does not know."""
+
 _KINDS = {kind.detail_type: kind for kind in OutcomeKind}
 
 
@@ -70,6 +76,11 @@ class Outcome(BaseModel):
     def knows_membership(self) -> bool:
         """Whether it says whose membership it concerns; otherwise whoever takes part now."""
         return "joined_at" in self.model_fields_set
+
+    @property
+    def type_unknown(self) -> bool:
+        """Whether, if it was rejected, that says only that the client does not know the type."""
+        return self.notification_type.value in _NEWER_TYPES and self.status_code in _DO_NOT_KNOW
 
     @property
     def message(self) -> str:

@@ -72,7 +72,6 @@ class Run:
         training: the training as last told; what every record is judged against.
         ended: its end; None while it runs.
         round_change: sequence number of the change that announced the current round.
-        round_at: when that change was made.
         closed: whether `INITIAL` or a deletion came after it: the next running state begins a run.
         deleted: whether the training is gone.
         large: whether the training has had more than one page of participants.
@@ -84,7 +83,6 @@ class Run:
     training: Training
     ended: End | None = None
     round_change: str | None = None
-    round_at: datetime | None = None
     closed: bool = False
     deleted: bool = False
     large: bool = False
@@ -104,7 +102,6 @@ class Run:
             training=Training.model_validate_json(item["training"]["S"]),
             ended=_end_of(item["ended"]["M"]) if "ended" in item else None,
             round_change=item.get("round_change", {}).get("S"),
-            round_at=_moment(item.get("round_at", {}).get("S")),
             closed="closed" in item,
             deleted="deleted" in item,
             large="large" in item,
@@ -121,17 +118,11 @@ class Run:
         }
         if self.round_change is not None:
             item["round_change"] = {"S": self.round_change}
-        if self.round_at is not None:
-            item["round_at"] = {"S": self.round_at.isoformat()}
         if self.ended is not None:
             item["ended"] = {"M": _item_of(self.ended)}
             item["expires_at"] = {"N": str(int((self.ended.at + RETENTION).timestamp()))}
         flags = {"closed": self.closed, "deleted": self.deleted, "large": self.large}
         return item | {name: {"BOOL": True} for name, is_set in flags.items() if is_set}
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 def _end_of(values: Mapping[str, Any]) -> End:

@@ -24,7 +24,7 @@ from fl_notifications.notifications.notification import (
     NOTIFICATION_CLASSES,
     AnyTrainingNotification,
 )
-from fl_notifications.outcomes.runs import run_key
+from fl_notifications.outcomes.runs import Runs
 from fl_notifications.trainings.items import participant_key
 from fl_notifications.trainings.model import (
     FINAL_STATES,
@@ -110,7 +110,7 @@ class TellAgain:
         if training is None:
             raise NothingToTellError(f"there is no training {training_uuid}")
         receiver = self._receiver(training, receiver_uuid)
-        run = self._run(training_uuid)
+        run = Runs(self._client, self._ledger_table).read(training_uuid)
         return tuple(
             made.model_copy(
                 update={
@@ -123,7 +123,7 @@ class TellAgain:
             for made in notification.deliveries(
                 source="again",
                 created_at=self._clock.now(),
-                run=run,
+                run=None if run is None else run.run,
                 started_at=training.started_at,
             )
         )
@@ -141,12 +141,6 @@ class TellAgain:
         raise NothingToTellError(
             f"{receiver_uuid} is no participant of training {training.training_uuid}"
         )
-
-    def _run(self, training_uuid: str) -> str | None:
-        item = self._client.get_item(
-            TableName=self._ledger_table, Key=run_key(training_uuid), ConsistentRead=True
-        ).get("Item", {})
-        return item.get("run", {}).get("S")
 
 
 def _notifications(training: Training, receiver: Receiver) -> Iterator[AnyTrainingNotification]:

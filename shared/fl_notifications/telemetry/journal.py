@@ -4,9 +4,12 @@ Each step of each notification is one line with the same keys; ids, counts and w
 never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
 """
 
+import functools
+import json
 import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -24,6 +27,26 @@ from fl_notifications.trainings.items import UnreadableItemError
 
 REMEMBERED: Final = 10_000
 """Notifications of one invocation that are known to be built, so that memory stays bounded."""
+
+
+def _never_raising[**P](method: Callable[P, None]) -> Callable[P, None]:
+    """Decorate a method of the journal: what it cannot write down must not stop the work."""
+
+    @functools.wraps(method)
+    def write(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            _say_so(method.__name__, error)
+
+    return write
+
+
+def _say_so(step: str, error: Exception) -> None:
+    with suppress(Exception):
+        # By the plainest way there is: it may be the logger that fails.
+        line = {"level": "ERROR", "message": "not written down", "step": step}
+        print(json.dumps({**line, "error": type(error).__name__}), file=sys.stderr)  # noqa: T201
 
 
 _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
@@ -45,10 +68,18 @@ class Journal:
         with self._traces.span("build", training_uuid=training_uuid, notification_type=kind.value):
             yield
 
-    def together(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def in_bulk(self) -> Iterator[None]:
         """Write the steps of the block at once when it ends: cheaper, if there are several."""
-        return self._logger.together()
+        with ExitStack() as stack:
+            stack.enter_context(self._logger.in_bulk())
+            yield
+            try:
+                stack.close()
+            except Exception as error:  # noqa: BLE001 - as `_never_raising` does
+                _say_so("in bulk", error)
 
+    @_never_raising
     def built(self, delivery: Delivery, at: datetime) -> None:
         """The queue has accepted a notification.
 
@@ -63,6 +94,7 @@ class Journal:
         self._step("built", delivery, queued_ms=_milliseconds(at - delivery.created_at))
         self._tally.count("Built", delivery.notification_type.value)
 
+    @_never_raising
     def attempted(
         self,
         delivery: Delivery,
@@ -94,23 +126,27 @@ class Journal:
             status_code=status_code,
         )
 
+    @_never_raising
     def deposited(self, delivery: Delivery, at: datetime) -> None:
         """A notification was put into its receiver's mailbox."""
         queued = _milliseconds(at - delivery.created_at)
         self._step("deposited", delivery, queued_ms=queued)
         self._tally.count("Deposited", delivery.notification_type.value)
 
+    @_never_raising
     def fetched(self, delivery: Delivery) -> None:
         """A notification was given out of a mailbox; it is so on each poll until it has ended."""
         self._step("fetched", delivery)
         self._tally.count("Fetched", delivery.notification_type.value)
 
+    @_never_raising
     def acknowledged(self, delivery: Delivery, said: OutcomeKind, *, applied: bool) -> None:
         """A receiver has said what came of a notification; not applied: another outcome counts."""
         reason = None if applied else "another outcome counts"
         self._step("acknowledged", delivery, outcome=said.value, reason=reason)
         self._tally.count("Acknowledged", delivery.notification_type.value)
 
+    @_never_raising
     def overdue(self, event: TrainingOverdue) -> None:
         """A training is in the same round for longer than its deadline."""
         self._logger.step(
@@ -125,19 +161,38 @@ class Journal:
         )
         self._tally.count("TrainingsOverdue", None)
 
+    @_never_raising
     def held_back(self, delivery: Delivery, reason: str) -> None:
         """A notification was given back to the queue without an attempt."""
         self._step("held back", delivery, reason=reason)
         self._tally.count("HeldBack", delivery.notification_type.value)
 
+    @_never_raising
+    def stays(self, kind: NotificationType | None, seconds: float) -> None:
+        """A notification stays in the queue, so long after it was enqueued.
+
+        SQS's own age of the oldest message leaves out those that are received again and again.
+        """
+        self._tally.observe("WaitingAge", kind and kind.value, seconds, MetricUnit.Seconds)
+
+    @_never_raising
+    def secret_trouble(self, message: str, error: Exception) -> None:
+        """The signing secret could not be read, and known ones are used."""
+        self._logger.error(message, exc_info=error)
+        self._tally.count("SecretTroubles", None)
+
+    @_never_raising
     def repeated(self, delivery: Delivery) -> None:
         """A notification that was built or concluded came once more, and is not sent again."""
         self._logger.debug("repeat suppressed", extra=_ids(delivery, delivery.receiver.uuid))
         self._tally.count("RepeatsSuppressed", delivery.notification_type.value)
 
+    @_never_raising
     def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
         """A delivery has ended."""
         took = _milliseconds(outcome.finished_at - outcome.created_at)
+        # An old client that does not know the newer types must not look like many failures.
+        unknown = kind is OutcomeKind.REJECTED and outcome.type_unknown
         self._ended(
             "concluded",
             kind,
@@ -145,15 +200,18 @@ class Journal:
             outcome.reason,
             attempt=outcome.attempts,
             queued_ms=took,
+            **({"type_unknown": True} if unknown else {}),
         )
         notification_type = outcome.notification_type.value
-        self._tally.count(kind.value.capitalize(), notification_type)
+        name = "TypeUnknown" if unknown else kind.value.capitalize()
+        self._tally.count(name, notification_type)
         self._tally.observe("TimeToOutcome", notification_type, took)
-        if kind is not OutcomeKind.SUPERSEDED:
+        if kind is not OutcomeKind.SUPERSEDED and not unknown:
             # An average of these is the share; so no alarm needs arithmetic.
             percent = 100.0 if kind in _NOT_ACCEPTED else 0.0
             self._tally.observe("FailedShare", notification_type, percent, MetricUnit.Percent)
 
+    @_never_raising
     def called_back(self, outcome: Outcome, kind: OutcomeKind, done: str) -> None:
         """A callback has done what it has to."""
         self._ended("called back", kind, outcome, done)
@@ -166,6 +224,7 @@ class Journal:
             outcome=kind.value,
         )
 
+    @_never_raising
     def followed(self, training_uuid: str, event: str, done: str) -> None:
         """A callback has done what follows from a change."""
         self._logger.info(
@@ -173,6 +232,7 @@ class Journal:
             extra={"training_uuid": training_uuid, "event": event, "reason": printable(done)},
         )
 
+    @_never_raising
     def callback_goes_on(self, message_id: str, done: str) -> None:
         """A callback has more to do than one invocation has time for."""
         self._logger.info(
@@ -180,11 +240,13 @@ class Journal:
             extra={"message_id": message_id, "reason": printable(done)},
         )
 
+    @_never_raising
     def callback_delayed(self, error: Exception, seconds: float, **ids: object) -> None:
         """A callback failed, and will be tried again; its event is so old."""
         self.trouble("a callback failed, and will be tried again", error, **ids)
         self._tally.observe("CallbackAge", None, seconds, MetricUnit.Seconds)
 
+    @_never_raising
     def unreadable(self, error: UnreadableItemError) -> None:
         """An item of the table is not what the contract says."""
         self._logger.error(
@@ -197,6 +259,7 @@ class Journal:
         )
         self._tally.count("UnreadableItems", None)
 
+    @_never_raising
     def wrong_option(self, error: UnreadableItemError) -> None:
         """An option of a training is unknown or unreadable; the change is told all the same."""
         self._logger.warning(
@@ -209,6 +272,7 @@ class Journal:
         )
         self._tally.count("WrongOptions", None)
 
+    @_never_raising
     def unfinished(self, training_uuid: str, sequence_number: str, reason: str) -> None:
         """A fan-out takes longer than one invocation has."""
         self._logger.warning(
@@ -220,11 +284,13 @@ class Journal:
             },
         )
 
+    @_never_raising
     def trouble(self, message: str, error: BaseException | None = None, **ids: object) -> None:
         """Something unexpected happened that was dealt with."""
         told = {k: printable(v) if isinstance(v, str) else v for k, v in ids.items()}
         self._logger.error(message, exc_info=error, extra=told)
 
+    @_never_raising
     def flush(self) -> None:
         """Write the metrics that have come together; an invocation ends."""
         self._built.clear()
@@ -255,7 +321,9 @@ class Journal:
     ) -> None:
         """What follows an answer; worth a warning if it was not accepted."""
         self._logger.step(
-            logging.WARNING if kind in _NOT_ACCEPTED else logging.INFO,
+            logging.WARNING
+            if kind in _NOT_ACCEPTED and "type_unknown" not in values
+            else logging.INFO,
             step,
             {
                 **_ids(outcome, outcome.receiver_uuid),

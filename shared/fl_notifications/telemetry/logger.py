@@ -84,7 +84,7 @@ class StepLogger(Logger):
     _beginnings: dict[tuple[int, str], str]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def in_bulk(self) -> Iterator[None]:
         """Write the steps of the block at once when it ends, as of the moment of its first ones.
 
         Each write of its own lets all other threads run before this one goes on, which took as long

@@ -9,6 +9,7 @@ Nothing here has an effect unless Lambda says that the invocation is traced.
 """
 
 import json
+import re
 import socket
 import threading
 import time
@@ -29,6 +30,11 @@ TRACED_MESSAGES: Final = 20
 A trace can have 100 links to others (X-Ray's Developer Guide, "Tracing event-driven applications"),
 a fan-out has up to 100,000 messages, and each attempt at one is a link.
 """
+
+_PARTS: Final = re.compile(
+    r"Root=1-(?P<time>[0-9a-f]{8})-(?P<random>[0-9a-f]{24});Parent=(?P<parent>[0-9a-f]{16});"
+    r"Sampled=1"
+)
 
 type Annotation = str | int | None
 type Send = Callable[[bytes, tuple[str, int]], object]
@@ -61,6 +67,14 @@ class Traces:
     def header(self) -> str | None:
         """The header to hand on, so that what follows belongs to this invocation's trace."""
         return self._environment.get(HEADER_VARIABLE)
+
+    def traceparent(self) -> str | None:
+        """W3C's header for a receiver (Trace Context, 3.2), made of X-Ray's; None if not traced.
+
+        So a receiver's own traces belong to this one.
+        """
+        parts = _PARTS.fullmatch(_sorted(self.header() or ""))
+        return parts and f"00-{parts['time']}{parts['random']}-{parts['parent']}-01"
 
     def message_header(self) -> str | None:
         """The header for one more message: after the first few it says that nobody is to trace."""
@@ -122,6 +136,12 @@ def trace_id(environment: Mapping[str, str]) -> str | None:
         return None
     root = next((part for part in header.split(";") if part.startswith("Root=")), None)
     return root and root.removeprefix("Root=")
+
+
+def _sorted(header: str) -> str:
+    """The parts of a header that matter, in one order."""
+    parts = dict(part.partition("=")[::2] for part in header.split(";"))
+    return ";".join(f"{name}={parts.get(name)}" for name in ("Root", "Parent", "Sampled"))
 
 
 def _address(text: str) -> tuple[str, int] | None:

@@ -11,13 +11,15 @@
   const BUILT = 0, HELD = 1, ATTEMPTED = 2, CONCLUDED = 3, CALLED = 4;
   const STEP_NAMES = ["built", "held back", "attempted", "concluded", "called back"];
   const KNOWN = ["failed", "rejected", "undecided", "superseded", "accepted"];
+  // How it is drawn: a type that a client does not know is as good as one that was not sent.
+  const drawn = (outcome) =>
+    outcome === "type unknown" ? "superseded" : KNOWN.includes(outcome) ? outcome : "undecided";
   const N = data.notifications, S = data.steps;
   const count = N.id.length;
   const outcomeOf = N.outcome.map((i) => data.outcomes[i]);
   // How bad an outcome is; an unknown one is as good as undecided.
   const badness = outcomeOf.map((o) => {
-    const i = KNOWN.indexOf(o);
-    return 4 - (i < 0 ? 2 : i);
+    return 4 - KNOWN.indexOf(drawn(o));
   });
   const stepFrom = new Int32Array(count + 1);
   const stepAt = new Float64Array(S.dt.length);
@@ -544,7 +546,7 @@
 
   // The same shapes as the symbols of the page.
   function mark(c, outcome, x, y, r) {
-    const known = KNOWN.includes(outcome) ? outcome : "undecided";
+    const known = drawn(outcome);
     c.lineWidth = r > 5 ? 1.6 : 1.3;
     c.fillStyle = c.strokeStyle = colours[known];
     c.beginPath();
@@ -830,7 +832,7 @@
     svg.setAttribute("class", "mark");
     svg.setAttribute("aria-hidden", "true");
     const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-    use.setAttribute("href", `#o-${KNOWN.includes(outcome) ? outcome : "undecided"}`);
+    use.setAttribute("href", `#o-${drawn(outcome)}`);
     svg.append(use);
     return svg;
   }

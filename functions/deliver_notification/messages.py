@@ -1,0 +1,59 @@
+"""What is on the queue: deliveries, and what is none or not yet."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import ValidationError
+
+from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.deliveries.queue import ReceivedMessage
+from fl_notifications.validation import first_error
+
+_TYPE: Final = "notification_type"
+
+
+class PoisonError(Exception):
+    """A message that no repetition can help; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A delivery as it was received.
+
+    Attributes:
+        delivery: None if it is of a type that only a newer version of the service knows.
+    """
+
+    received: ReceivedMessage
+    delivery: Delivery | None
+
+    @property
+    def group(self) -> str:
+        """The message group: what is to stay in order."""
+        return self.received.group or (self.delivery.group if self.delivery else "")
+
+
+def parse(received: ReceivedMessage) -> Message:
+    """Parse a message.
+
+    Raises:
+        PoisonError: if it is no delivery.
+    """
+    try:
+        return Message(received, Delivery.model_validate_json(received.body))
+    except ValidationError as error:
+        if _is_of_a_newer_version(error):
+            return Message(received, None)
+        field, why = first_error(error)
+        raise PoisonError(f"not a delivery: field {field or 'body'}: {why}") from None
+
+
+def _is_of_a_newer_version(error: ValidationError) -> bool:
+    """Whether all that is wrong is a type that is not known here."""
+    (first, *others) = error.errors(include_url=False, include_context=False)
+    return (
+        not others
+        and first["loc"] == (_TYPE,)
+        and first["type"] == "enum"
+        and isinstance(first["input"], str)
+    )
