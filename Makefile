@@ -92,8 +92,8 @@ simulate: $(VENV) ## Many more simulated runs under faults than `make test` trie
 	SIMULATION_SCALE=$(or $(SCALE),20) SIMULATION_SEED=$(or $(SEED),1) \
 	  $(BIN)/pytest -s --timeout=0 tests/simulation/test_runs.py
 
-e2e: tools ## Only the end-to-end tests (the deployed template, real HTTP)
-	$(BIN)/pytest tests/e2e
+e2e: tools ## Only the end-to-end tests (STACK=name: against that stack, RECEIVERS=https://…: with participants there)
+	E2E_STACK=$(STACK) E2E_RECEIVERS=$(RECEIVERS) E2E_PORT=$(PORT) $(BIN)/pytest tests/e2e
 
 docs: $(VENV) ## Build the documentation as a site into .local/site, and check its links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build >.local/docs.log 2>&1 || { cat .local/docs.log; exit 1; }

@@ -41,6 +41,7 @@ class Assumptions:
         sampled: share of invocations that X-Ray traces by its default rule.
         ledger_bytes: of an item, with DynamoDB's own 100 bytes.
         participant_bytes: of an item of the trainings table.
+        start_seconds: of a cold start, on the whole core that Lambda gives to it.
     """
 
     memory_gb: float = 0.5
@@ -51,6 +52,7 @@ class Assumptions:
     sampled: float = 0.05
     ledger_bytes: int = 450
     participant_bytes: int = 350
+    start_seconds: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,87 @@ def page(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) 
                     f"| {receivers:,} | {answer:g} s | **{total:.2f}** | {' | '.join(shares)} | "
                     f"{sum(arm.values()):.2f} |"
                 )
+    yield from _rhythm(results, prices, assumed)
+    yield from _idle(prices)
     yield from _alternatives(prices)
     yield from _assumptions(assumed)
+
+
+def _rhythm(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) -> Iterator[str]:
+    """A service that sleeps between rounds: its functions start each time, which is billed."""
+    receivers, rounds = 100, 30 * 24 * 6
+    measured = Measured.read(results, ROUND)
+    parts = cost(Case(receivers, ANSWER_SECONDS[0]), measured, prices, assumed)
+    sent = receivers * rounds
+    sending = sum(parts.values()) * sent / MILLION
+    batches = math.ceil(receivers / BATCH)
+    starts = rounds * (1 + 2 * batches)
+    start = assumed.start_seconds * assumed.memory_gb * prices["lambda_gb_second_x86_64"]
+    starting = starts * start
+    yield ""
+    yield "## A real rhythm"
+    yield ""
+    yield (
+        f"{receivers} participants, a round every ten minutes, for 30 days: {sent:,} "
+        "notifications. In ten minutes Lambda may take an environment away, so each round is taken "
+        f"to start all of them anew: the builder, one delivery and one callback for each batch of "
+        f"{BATCH}. The "
+        "start has been billed since August 2025; importing boto3 and the rest takes "
+        f"{assumed.start_seconds:g} s (`benchmarks/results.json`)."
+    )
+    yield ""
+    yield "| | dollars a month |"
+    yield "|---|---:|"
+    yield f"| sending, as above | {sending:.2f} |"
+    yield f"| {starts:,} cold starts, {start * MILLION:.2f} per million | {starting:.2f} |"
+    yield f"| both, without the fixed cost below | **{sending + starting:.2f}** |"
+    svix = prices["svix_million_messages"] * sent / MILLION
+    yield f"| the same through Svix, at its list price for each message | {svix:.2f} |"
+
+
+def _idle(prices: dict[str, Any]) -> Iterator[str]:
+    """What a stack costs that has nothing to do."""
+    alarms = (PROJECT / "observability.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
+    # Lambda's five pollers of a queue ask with long polls of 20 s each.
+    polls = 5 * 3 * 60 * 24 * 30 / MILLION
+    sweeps = 60 * 24 * 30 / MILLION
+    rows = (
+        (f"{alarms} alarms", alarms * prices["cloudwatch_alarm_month"]),
+        ("the dashboard (three are free in an account)", prices["cloudwatch_dashboard_month"]),
+        ("the signing secret", prices["secret_month"]),
+        (
+            "Lambda's polling of Deliveries (FIFO) and Callbacks",
+            polls * (prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
+        ),
+        (
+            "Sweep, once a minute, 0.1 s",
+            sweeps
+            * (
+                prices["lambda_million_requests"]
+                + 0.1 * 0.5 * MILLION * prices["lambda_gb_second_x86_64"]
+            ),
+        ),
+        ("keys: AWS's own encrypt tables and queues", 0.0),
+    )
+    yield ""
+    yield "## A stack with nothing to do"
+    yield ""
+    yield "| what | dollars a month |"
+    yield "|---|---:|"
+    for what, dollars in rows:
+        yield f"| {what} | {dollars:.2f} |"
+    yield f"| all | **{sum(dollars for _, dollars in rows):.2f}** |"
+    metric = prices["cloudwatch_metric_month"]
+    yield ""
+    yield (
+        f"Our own metrics cost {metric:.2f} each for a month in which they are there in every "
+        "hour, and by the hour otherwise: at most some 30 dollars for a stack that always works, "
+        "nothing for one that has nothing to do. A warm environment reads the secret once a minute "
+        f"({prices['secret_million_reads']:.2f} per million reads). With KMS's own key for "
+        f"DynamoDB "
+        "(`SSEEnabled`) each table would cost up to a call of KMS every five minutes for each "
+        f"caller ({prices['kms_million_requests']:.2f} per million)."
+    )
 
 
 def _alternatives(prices: dict[str, Any]) -> Iterator[str]:
@@ -165,6 +246,7 @@ def _alternatives(prices: dict[str, Any]) -> Iterator[str]:
         prices["eventbridge_million_custom_events"]
         + prices["eventbridge_million_api_destination_calls"]
     )
+    svix = prices["svix_million_messages"]
     hour = prices["ec2_t4g_small_hour"] + prices["elasticache_t4g_micro_hour"]
     month = hour * 730
     yield ""
@@ -181,6 +263,17 @@ def _alternatives(prices: dict[str, Any]) -> Iterator[str]:
         f"| EventBridge API destinations | {destinations:.2f} | A destination and a rule for each "
         "receiver (quotas: 3,000 and 300), no order, at most 5 s for an answer, no signature of "
         "ours, no outcome. |"
+    )
+    yield (
+        f"| Svix, hosted | {svix:.2f} | Signed webhooks with retries and a portal, at its list "
+        "price beyond the free tier; no order for a receiver, and what a rejection means for a "
+        "training is still to be written. |"
+    )
+    yield (
+        "| EventBridge's FIFO bus (`AWS::EventsV2`) | not priced, not tried | Order within a group "
+        "up to the target; for HTTPS that is still a destination for each receiver, with 5 s for "
+        "an "
+        "answer, no signature of ours and no outcome. |"
     )
     rates = ", ".join(f"{month / million:.2f} at {million} million" for million in MONTHLY)
     yield (
@@ -207,11 +300,9 @@ def _assumptions(assumed: Assumptions) -> Iterator[str]:
         "Batches are full, which the queue does not promise: half-full ones double SQS and some "
         "of Lambda. Every first attempt is accepted; each further one costs a delivery, a write "
         "of the ledger and a line more. With `LogLevel=WARN` most of CloudWatch Logs goes, "
-        "and with it what `trace` could tell. Left out is what does not grow with the number: "
-        "a secret (0.40 a "
-        "month), custom metrics (0.30 a month for each name, type and stack), alarms, the "
-        "dashboard, polling an idle queue; the writes of the trainings table, which the FL server "
-        "makes anyway; cold starts; data transferred to the internet (0.09 a GB; a "
+        "and with it what `trace` could tell. Left out are the writes of the trainings table, "
+        "which "
+        "the FL server makes anyway, and data transferred to the internet (0.09 a GB; a "
         "POST and its answer are about 1 KB, 3 KB with a TLS handshake)."
     )
 

@@ -89,6 +89,7 @@ class Servers:
             "REQUEST_TIMEOUT_SECONDS": "10",
             "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
             "ALLOW_PLAIN_HTTP": "true",
+            "PRIVATE_AUTHORITIES": "",
             "LOG_LEVEL": "INFO",
             "POWERTOOLS_LOG_LEVEL": "INFO",
             # What Lambda sets for each invocation of a traced function; X-Ray keeps one in twenty.

@@ -39,6 +39,13 @@ AWS_METRICS: Final = {
             "DestinationDeliveryFailures": "Count",
         },
     ),
+    "AWS/Events": Metrics(
+        source="https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html",
+        # With `EventBusName`, as it is not the default bus.
+        dimension="RuleName",
+        resource="AWS::Events::Rule",
+        units={"InvocationsFailedToBeSentToDlq": "Count"},
+    ),
     "AWS/SQS": Metrics(
         source="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/"
         "sqs-available-cloudwatch-metrics.html",

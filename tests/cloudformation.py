@@ -195,6 +195,10 @@ class _Scope:
                 result = self.fill(argument[0]) == self.fill(argument[1])
             case "Fn::Not":
                 result = not self.fill(argument[0])
+            case "Fn::Or":
+                result = any(self.fill(each) for each in argument)
+            case "Fn::Split":
+                result = str(self.fill(argument[1])).split(argument[0])
             case _:
                 raise NotImplementedError(function)
         return result

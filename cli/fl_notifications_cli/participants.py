@@ -165,9 +165,11 @@ class ParticipantServer:
 
     Args:
         port: Where; 0 takes a free one.
+        public_url: Where it is reached from outside, if something forwards requests to it.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, public_url: str | None = None) -> None:
+        self._public_url = public_url
         self._participants: dict[str, Participant] = {}
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", port), self._handler())
@@ -190,7 +192,7 @@ class ParticipantServer:
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self._public_url or f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def add(
         self,

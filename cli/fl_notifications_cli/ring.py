@@ -181,7 +181,7 @@ def _poster(environment: "Mapping[str, str]", stack: Stack) -> Poster:
     return Poster(
         EndpointGuard(
             [
-                ip_network(part.strip())
+                ip_network(part.strip(), strict=False)
                 for part in environment["ALLOWED_PRIVATE_NETWORKS"].split(",")
                 if part.strip()
             ],

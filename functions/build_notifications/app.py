@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from fl_notifications.aws.batches import PartialItemFailureResponse
 from fl_notifications.aws.clients import CONNECTIONS, PATIENT_CONFIG
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
 from functions.build_notifications.bootstrap import Clients, build

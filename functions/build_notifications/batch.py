@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-
+from fl_notifications.aws.batches import PartialItemFailureResponse
 from fl_notifications.clock import Clock
 from fl_notifications.notifications.dead_letters import DeadLetters
 from fl_notifications.outcomes.runs import Runs

@@ -4,18 +4,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from fl_notifications.aws.clients import CLIENT_CONFIG
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
 from functions.callback_failure.bootstrap import Clients, build
 from functions.callback_failure.settings import Settings
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 SERVICE = "callback_failure"
 

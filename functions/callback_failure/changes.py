@@ -137,6 +137,7 @@ class Changes:
         """
         error: dict[str, Any] = {
             "reason": {"S": cause.reason},
+            "state": training.item["state"],  # where `resume` goes on
             "round": training.item["round"],
             "at": {"S": cause.at.isoformat()},
         }

@@ -14,7 +14,7 @@ from fl_notifications.telemetry.journal import Journal
 from fl_notifications.validation import first_error
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 RESERVE_SECONDS: Final = 30.0
 """What one event may take: with less than that left, the next invocation begins with it."""

@@ -5,21 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from fl_notifications.aws.clients import CLIENT_CONFIG
 from fl_notifications.deliveries.guard import EndpointGuard, own_services
 from fl_notifications.deliveries.post import Poster, control_name
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
+from functions.deliver_notification.authorities import tls_context
 from functions.deliver_notification.bootstrap import Clients, build
 from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 SERVICE = "deliver_notification"
 
@@ -44,6 +44,7 @@ deliverer = build(
             own_services=own_services(os.environ),
         ),
         timeout_seconds=settings.request_timeout_seconds,
+        tls=tls_context(settings.private_authorities),
         control=control_name(settings.deliveries_queue_url),
     ),
     executor,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from fl_notifications.aws.batches import PartialItemFailureResponse
 
 RESERVE_SECONDS: Final = 5.0
 """Kept free before the function's timeout, to record and report what was done."""

@@ -11,7 +11,10 @@ from fl_notifications.settings import FunctionSettings
 def _networks(value: object) -> object:
     if not isinstance(value, str):
         return value
-    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+    # Not strict: 10.1.2.3/8 can only mean 10.0.0.0/8, and must not stop every delivery.
+    return tuple(
+        ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()
+    )
 
 
 class Settings(FunctionSettings):
@@ -24,6 +27,8 @@ class Settings(FunctionSettings):
         request_timeout_seconds: bounds one attempt as a whole.
         allowed_private_networks: CIDRs that endpoints may lie in although they are not public.
         allow_plain_http: whether endpoints may be http.
+        private_authorities: ARN of what holds the certificates of authorities that are trusted
+            beside the public ones; may be empty.
     """
 
     trainings_table: str
@@ -41,3 +46,4 @@ class Settings(FunctionSettings):
         tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)
     ]
     allow_plain_http: bool
+    private_authorities: Annotated[str, Field(min_length=0)]

@@ -2,21 +2,18 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from fl_notifications.aws.batches import PartialItemFailureResponse
 from fl_notifications.aws.clients import CONNECTIONS, PATIENT_CONFIG
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
 from functions.fan_out.bootstrap import Clients, build
 from functions.fan_out.settings import Settings
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 SERVICE = "fan_out"
 
@@ -38,6 +35,6 @@ batches = build(
 
 
 @entry_point(logger)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Make the fan-outs of a batch; returns the messages that are not done."""
     return batches.process(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from fl_notifications.aws.batches import PartialItemFailureResponse
 from fl_notifications.deliveries.queue import DeliveryQueue
 from fl_notifications.notifications.fan_outs import FanOut
 from fl_notifications.telemetry.journal import Journal
 from functions.fan_out.segment import PAGE_RESERVE_SECONDS, OutOfTimeError, Segment
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 BACKOFF_SECONDS: Final = 10
 """The wait before the next try is so long times the number of tries."""
@@ -28,7 +26,7 @@ class Batches:
 
     def process(
         self, event: Mapping[str, Any], remaining_seconds: Callable[[], float]
-    ) -> "PartialItemFailureResponse":
+    ) -> PartialItemFailureResponse:
         """Make the fan-outs of a batch of messages.
 
         A message that fails stays in the queue, with those behind it in its group, and comes back

@@ -4,11 +4,10 @@ import os
 from typing import Any
 
 import boto3
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from fl_notifications.aws.clients import CLIENT_CONFIG
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import entry_point, make_logger
+from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.telemetry.tracing import Traces
 from functions.sweep.bootstrap import Clients, build

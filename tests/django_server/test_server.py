@@ -435,6 +435,30 @@ def test_an_event_of_the_service_is_enough_of_a_hint(
     assert state(training) == "E"
 
 
+def test_the_command_goes_on_when_the_queue_is_away(
+    stack: Stack, trainings: TrainingRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks at the table again and again; events only save the time in between."""
+    training = made(user("one"))
+    trainer.start(training)
+    waits: list[float] = []
+
+    class Stopped(Exception):  # noqa: N818 - of this test
+        pass
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) > 1:
+            raise Stopped
+        trainings.fail(str(training.pk), "a participant is out")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.monotonic", iter(range(0, 10**6, 10)).__next__)
+    with pytest.raises(Stopped):
+        command("--every", "15", "--queue", f"{stack.output('DeliveriesDlqUrl')}-none")
+    assert state(training) == "E"
+
+
 # --- the setting ----------------------------------------------------------------------------------
 
 

@@ -1,6 +1,12 @@
-"""A stack of the tests' own, deployed by the real SAM CLI, and receivers that it can reach."""
+"""A stack of the tests' own, deployed by the real SAM CLI, and receivers that it can reach.
 
+With `E2E_STACK` a stack that is there already, on AWS or wherever boto3's own settings lead; with
+`E2E_RECEIVERS` participants at that address, which has to forward requests to `E2E_PORT` here.
+"""
+
+import os
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,11 +14,14 @@ import pytest
 from fl_notifications_cli.local.stack import LocalStack
 from fl_notifications_cli.participants import ParticipantServer
 from fl_notifications_cli.progress import Steps
-from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.stack import Stack, find_stack
 
 _HERE = Path(__file__).parent
 _STACK = pytest.StashKey[Stack]()
 _SHOWN_LINES = 60
+_NAME = os.environ.get("E2E_STACK")
+_RECEIVERS = os.environ.get("E2E_RECEIVERS")
+_PORT = int(os.environ.get("E2E_PORT") or 8080)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,6 +30,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             # The first one waits for the stack.
             item.add_marker(pytest.mark.timeout(400))
+            if _NAME and (reason := _why_not(item)) is not None:
+                item.add_marker(pytest.mark.skip(reason))
+
+
+def _why_not(item: pytest.Item) -> str | None:
+    """Why a test cannot run against a stack that it has not started itself; None if it can."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if "local_stack" in fixtures:
+        return "it needs the local stack's own processes"
+    if not _RECEIVERS and fixtures & {"participants", "fl_server"}:
+        return "participants need an address that the stack can reach: RECEIVERS=https://…"
+    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,16 +77,34 @@ def local_stack(
 
 
 @pytest.fixture(scope="session")
-def stack(
-    local_stack: LocalStack,  # started by it
-    request: pytest.FixtureRequest,
-) -> Stack:
+def stack(request: pytest.FixtureRequest) -> Stack:
     """The running stack: its outputs, and clients for it."""
+    if _NAME:
+        request.session.stash[_STACK] = find_stack(_NAME)
+    else:
+        request.getfixturevalue("local_stack")
     return request.session.stash[_STACK]
 
 
+@pytest.fixture(scope="session")
+def public_server() -> Iterator[ParticipantServer | None]:
+    """The one server behind the public address, if there is one."""
+    if not _RECEIVERS:
+        yield None
+        return
+    with ParticipantServer(_PORT, public_url=_RECEIVERS.rstrip("/")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def long_lived(public_server: ParticipantServer | None) -> Iterator[ParticipantServer]:
+    """A server that takes participants, for all tests."""
+    with nullcontext(public_server) if public_server else ParticipantServer() as server:
+        yield server
+
+
 @pytest.fixture
-def participants() -> Iterator[ParticipantServer]:
+def participants(public_server: ParticipantServer | None) -> Iterator[ParticipantServer]:
     """A server that takes participants, for one test."""
-    with ParticipantServer() as server:
+    with nullcontext(public_server) if public_server else ParticipantServer() as server:
         yield server

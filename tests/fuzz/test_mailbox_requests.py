@@ -6,6 +6,7 @@ Hypothesis, which makes small what fails; the others are made by chance, from a 
 
 import base64
 import json
+import logging
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from fl_notifications.deliveries.signing import MasterSecrets, receiver_secret
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.logger import Logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.webhooks import signature_headers
 from functions.mailbox.mailbox import Mailbox
@@ -61,8 +62,7 @@ class Under:
 
     def __init__(self) -> None:
         self.log = StringIO()
-        logger = make_logger("fuzzed_mailbox", "DEBUG")
-        cast("Any", logger.registered_handler).setStream(self.log)
+        logger = Logger("fuzzed_mailbox", logging.DEBUG, self.log)
         self.untouched = _Untouched()
         self.mailbox = Mailbox(
             exchange=cast("Exchange", self.untouched),

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, cast
 
 from botocore.exceptions import ClientError
 
-from fl_notifications.outcomes.outcome import SOURCE, OutcomeKind
+from fl_notifications.outcomes.outcome import OutcomeKind
+from tests.events import BEFORE, RUN, bus_event
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
 from tests.integration.stack import Stack
@@ -25,12 +25,6 @@ from tests.made import (
 )
 
 REJECTED, FAILED = OutcomeKind.REJECTED, OutcomeKind.FAILED
-FINISHED_AT = NOW + timedelta(seconds=2)
-AFTERWARDS = (FINISHED_AT + timedelta(seconds=1)).isoformat()
-RUN = "99"
-"""Sequence number of the change that began the run; one digit less than the next one's."""
-BEGAN_AT = NOW - timedelta(minutes=10)
-BEFORE = (NOW - timedelta(hours=1)).isoformat()
 
 
 DONE: dict[str, Any] = {"batchItemFailures": []}
@@ -65,50 +59,6 @@ def event(kind: OutcomeKind, name: str = "one", **values: Any) -> dict[str, Any]
     )
     detail = json.loads(outcome(kind, made).message) | {"joined_at": BEFORE, "run": RUN}
     return bus_event(kind.detail_type, detail | values)
-
-
-def bus_event(detail_type: str, detail: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "version": "0",
-        "id": "17793124-05d4-b198-2fde-7ededc63b103",
-        "detail-type": detail_type,
-        "source": SOURCE,
-        "account": "123456789012",
-        "time": "2026-03-01T12:00:02Z",
-        "region": "eu-central-1",
-        "resources": [],
-        "detail": detail,
-    }
-
-
-def change(detail_type: str = "Participant Removed", name: str = "gone", **values: Any) -> Any:
-    """A change as the builder tells it."""
-    details: dict[str, dict[str, Any]] = {
-        "Participant Removed": {
-            "receiver_uuid": uuid_of(name),
-            "joined_at": BEFORE,
-            "reason": None,
-            "notification_id": None,
-        },
-        "Participant Unreadable": {
-            "entity": f"PARTICIPANT#{uuid_of(name)}",
-            "field": "message_endpoint",
-            "reason": "Field required",
-        },
-        "Training Overdue": {
-            "state": "ONGOING",
-            "round": 3,
-            "began_at": BEGAN_AT.isoformat(),
-            "due_at": NOW.isoformat(),
-            "policy": "error",
-            "callback": "training_overdue_callback",
-        },
-        "Training Started": {"state": "ONGOING", "round": 3, "participants": 1},
-        "Training Changed": {"state": "ONGOING", "round": 3, "participants": None},
-    }
-    common = {"training_uuid": TRAINING_UUID, "sequence": "200", "run": RUN}
-    common |= {"at": NOW.isoformat(), "callback": "enforce_quorum"}
-    return bus_event(detail_type, common | details.get(detail_type, {}) | values)
 
 
 def without(told: dict[str, Any], *keys: str) -> dict[str, Any]:

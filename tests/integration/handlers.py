@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,30 +9,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import StringIO
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.deliver_notification.attempts import Poster
 from functions.deliver_notification.deliverer import Deliverer
-from tests.cloudformation import ACCOUNT, REGION, functions
+from tests.cloudformation import functions
 from tests.integration.stack import Stack
 from tests.log_lines import parse_lines
 
 
-class Context(LambdaContext):
+@dataclass(frozen=True)
+class Context:
     """What a handler is told of its invocation; there is always as much time left as is said."""
 
-    def __init__(self, name: str, remaining_seconds: float) -> None:
-        self._function_name = name
-        self._memory_limit_in_mb = 512
-        self._invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
-        self._aws_request_id = "4d7e5e5a-0c1d-4c8e-9a55-2f8d8e0b9f11"
-        self._remaining_seconds = remaining_seconds
+    remaining_seconds: float
+    aws_request_id: str = "4d7e5e5a-0c1d-4c8e-9a55-2f8d8e0b9f11"
 
-    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override]
-        return int(self._remaining_seconds * 1000)
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.remaining_seconds * 1000)
 
 
 @dataclass
@@ -52,7 +47,7 @@ class Function:
     def __call__(self, event: Mapping[str, Any], *, remaining_seconds: float | None = None) -> Any:
         """Invoke it; the event and the result go through JSON, as with Lambda."""
         timeout = functions()[self.name]["Timeout"]
-        context = Context(self.name, timeout if remaining_seconds is None else remaining_seconds)
+        context = Context(timeout if remaining_seconds is None else remaining_seconds)
         result = self.app.lambda_handler(json.loads(json.dumps(event)), context)
         return json.loads(json.dumps(result))
 
@@ -83,22 +78,15 @@ def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
     """
     module_name, _ = functions()[name]["Handler"].rsplit(".", 1)
     sys.modules.pop(module_name, None)
-    # Powertools keeps a logger by its name, and with it the stream: each start gets one of its own.
-    loggers = logging.Logger.manager.loggerDict
-    before = {service: loggers.pop(service, None) for service in [module_name.split(".")[1]]}
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in (stack.environment(name) | environment).items():
             patch.setenv(variable, value)
         app = importlib.import_module(module_name)
-    stream = StringIO()
-    for handler in logging.getLogger(app.SERVICE).handlers:
-        cast("logging.StreamHandler[Any]", handler).setStream(stream)
+    stream = app.logger.stream = StringIO()
     try:
         yield Function(name, app, stream)
     finally:
         sys.modules.pop(module_name, None)
-        loggers.pop(app.SERVICE, None)
-        loggers.update({service: logger for service, logger in before.items() if logger})
         for executor in _executors(app):
             executor.shutdown()
 

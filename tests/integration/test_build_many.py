@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO, StringIO
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import boto3
@@ -29,7 +29,7 @@ from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.queue import WINDOW
 from fl_notifications.notifications.segments import SEGMENTS
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.logger import Logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.trainings.items import REDRIVEN_AS
 from fl_notifications.trainings.table import PAGE_SIZE
@@ -246,10 +246,7 @@ def put_together(
     aws: Aws, dynamodb: Any, sqs: Any, events: Any, page_size: int = PAGE
 ) -> Iterator[Functions]:
     """The functions' logic, as in their apps."""
-    logger = logging.getLogger(SERVICE)
-    journal = Journal(make_logger(SERVICE), Tally("test"))
-    cast("logging.StreamHandler[Any]", logger.handlers[0]).setStream(_Nowhere())
-    logger.propagate = False  # pytest keeps what comes to the root logger
+    journal = Journal(Logger(SERVICE, logging.INFO, stream=_Nowhere()), Tally("test"))
     common: dict[str, Any] = {
         "stack_name": "test",
         "log_level": "INFO",
@@ -277,7 +274,6 @@ def put_together(
                 page_size=page_size,
             ),
         )
-    del logging.Logger.manager.loggerDict[SERVICE]
 
 
 @pytest.fixture

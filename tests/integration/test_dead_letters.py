@@ -26,6 +26,7 @@ from fl_notifications_cli import main, secret
 from fl_notifications_cli.dead_letters import commands, redriving
 from fl_notifications_cli.stack import Stack as CliStack
 from tests.cloudformation import REGION, STACK_NAME
+from tests.events import change
 from tests.integration.conftest import Account
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function, with_poster
@@ -437,6 +438,13 @@ def test_a_callback_that_lambda_gave_up_tells_its_error(stack: Stack, cli: Cli) 
     put(stack, "CallbacksDlqUrl", json.dumps(given_up("RetriesExhausted", event(), answer)))
     letter = cli.letter()
     assert letter["why"] == "Lambda gave up: RetriesExhausted: ClientError no such table"
+    assert letter["about"] == ABOUT_OUTCOME
+
+
+def test_an_event_that_the_queue_gave_up_says_where_the_reason_is(stack: Stack, cli: Cli) -> None:
+    put(stack, "CallbacksDlqUrl", json.dumps(event()))
+    letter = cli.letter()
+    assert letter["why"] == "CallbackFailure has failed at it for twelve hours; its log says why"
     assert letter["about"] == ABOUT_OUTCOME
 
 
@@ -945,6 +953,43 @@ def test_outcomes_go_back_onto_the_bus_and_to_their_callback(
     assert (again["source"], again["detail-type"]) == (SOURCE, "Notification Failed")
     assert again["detail"] == event()["detail"]
     assert cli.letters() == []
+
+
+def test_an_outcome_of_an_older_version_goes_back_without_the_keys_that_it_has_not(
+    stack: Stack, cli: Cli
+) -> None:
+    """A key that is null is another thing than one that is not there."""
+    old = event()
+    old["detail"] = {k: v for k, v in old["detail"].items() if k not in {"joined_at", "run"}}
+    put(stack, "CallbacksDlqUrl", json.dumps(old))
+    assert cli.redrive("callbacks") == (0, "1 put back, 0 left.")
+    (again,) = stack.outcomes("CallbackFailure")
+    assert again["detail"] == old["detail"]
+
+
+def test_a_change_goes_back_onto_the_bus_and_to_its_callback(stack: Stack, cli: Cli) -> None:
+    put(stack, "CallbacksDlqUrl", json.dumps(change()))
+    assert cli.letter()["about"]["outcome"] == "Participant Removed"
+    assert cli.redrive("callbacks") == (0, "1 put back, 0 left.")
+    (again,) = stack.outcomes("CallbackFailure")
+    assert (again["source"], again["detail-type"]) == (SOURCE, "Participant Removed")
+    assert again["detail"] == change()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("letter", "why"),
+    [
+        (change(sequence=None), "no change: field sequence: "),
+        (change("Training Paused"), "no outcome: field detail-type: "),
+    ],
+)
+def test_a_change_that_cannot_be_read_stays(
+    stack: Stack, cli: Cli, letter: dict[str, Any], why: str
+) -> None:
+    put(stack, "CallbacksDlqUrl", json.dumps(letter))
+    code, said = cli.redrive("callbacks")
+    assert code == 1
+    assert why in said
 
 
 def test_what_is_no_outcome_stays_and_is_counted(stack: Stack, cli: Cli) -> None:

@@ -227,7 +227,9 @@ def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     )
     pipeline.change(training_item(round=3, state="COMPLETED", options=options))
     other = {"training_uuid": OTHER_UUID, "actor": {"uuid": uuid_of("a"), "message_endpoint": "x"}}
-    pipeline.change(training_item(**other), training_item(**other | {"state": "ERROR"}))
+    pipeline.change(
+        training_item(**other, options={"no such": 1}), training_item(**other | {"state": "ERROR"})
+    )
     pipeline.work_off()
     pipeline.lose_the_secret()
     pipeline.fail_a_callback()
@@ -341,6 +343,8 @@ def test_every_metric_is_emitted_for_the_stack_and_valid(seen: Seen) -> None:
         "RepeatsSuppressed",
         "SecretTroubles",
         "UnreadableItems",
+        "WrongOptions",
+        "TypeUnknown",
         "WaitingAge",
         "CallbackAge",
         "DeliveryLatency",
@@ -371,6 +375,9 @@ def check_exists(seen: Seen, metric: Metric) -> None:
         return
     known = AWS_METRICS[metric.namespace]
     assert metric.name in known.units
+    if metric.namespace == "AWS/Events":
+        check_rule_exists(seen, dict(metric.dimensions))
+        return
     ((name, value),) = metric.dimensions
     assert name == known.dimension
     attribute = "QueueName" if known.resource == "AWS::SQS::Queue" else None
@@ -379,6 +386,18 @@ def check_exists(seen: Seen, metric: Metric) -> None:
         for each in resources(known.resource)
     }
     assert value in names
+
+
+def check_rule_exists(seen: Seen, dimensions: Mapping[str, str]) -> None:
+    assert set(dimensions) == {"EventBusName", "RuleName"}
+    assert dimensions["EventBusName"] == seen.stack.output("OutcomesBus")
+    names = [each["Name"] for each in resources("AWS::Events::Rule").values()] + [
+        trigger["Properties"]["RuleName"]
+        for function in resources("AWS::Serverless::Function").values()
+        for trigger in function.get("Events", {}).values()
+        if trigger["Type"] == "EventBridgeRule"
+    ]
+    assert dimensions["RuleName"] in map(seen.stack.value, names)
 
 
 def test_every_alarm_looks_at_a_metric_that_there_is(seen: Seen) -> None:

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from fl_notifications.aws.batches import BATCH_GET
 from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, notification_id
 from fl_notifications.notification_type import NotificationType
+from functions.callback_failure import overdue as overdue_module
 from functions.callback_failure.overdue import BUDGET_SECONDS
+from tests.events import BEFORE, BEGAN_AT, RUN, change
 from tests.integration.callbacks import (
-    BEFORE,
-    BEGAN_AT,
-    RUN,
     Failure,
-    change,
     given,
     leave,
     meanwhile,
@@ -330,6 +327,15 @@ def test_who_accepts_reports_leaves_or_joins_again_at_the_last_moment_is_left_al
     assert stack.item(TRAINING_UUID, f"REMOVED#{uuid_of('one')}") is None
 
 
+PART = 4
+"""Participants that are worked off between two looks at the clock; 100, but for these tests."""
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overdue_module, "BATCH_GET", PART)
+
+
 # --- many of them -----------------------------------------------------------------------------
 
 
@@ -349,12 +355,13 @@ def left(stack: Stack) -> int:
     return int(answer["Count"])
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_what_one_invocation_has_no_time_for_the_next_one_goes_on_with(
     stack: Stack, failure: Failure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given(stack, options=deadline("remove_unaccepted"))
     told(stack)
-    names = crowd(stack, 2 * BATCH_GET)
+    names = crowd(stack, 2 * PART)
     ended(stack, map(notice, names[::2]))
     worker = failure.function.app.worker
     clock = _Clock(BUDGET_SECONDS * 0.6)
@@ -363,13 +370,13 @@ def test_what_one_invocation_has_no_time_for_the_next_one_goes_on_with(
     faults = Faults(failure.client)
 
     assert failure(overdue(policy="remove_unaccepted")) == 1
-    assert left(stack) == 2 * BATCH_GET - BATCH_GET // 2
+    assert left(stack) == 2 * PART - PART // 2
     assert [each for each in failure.lines if each["level"] == "ERROR"] == []
     clock.step = 0.0
     assert failure(overdue(policy="remove_unaccepted")) == 0
-    assert left(stack) == BATCH_GET
+    assert left(stack) == PART
     assert faults.calls["Query"][-1]["ExclusiveStartKey"] == item(
-        {"training_uuid": TRAINING_UUID, "entity": f"PARTICIPANT#{uuid_of(names[BATCH_GET - 1])}"}
+        {"training_uuid": TRAINING_UUID, "entity": f"PARTICIPANT#{uuid_of(names[PART - 1])}"}
     )
 
 
@@ -395,13 +402,14 @@ def _with(worker: Any, callback: Any) -> Any:
     return replace(worker, callbacks={**worker.callbacks, name: new})
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_a_round_that_ends_while_others_are_removed_ends_that_too(
     stack: Stack, failure: Failure
 ) -> None:
     given(stack, options=deadline("remove_unaccepted"))
     told(stack)
-    crowd(stack, BATCH_GET + 1)
+    crowd(stack, PART + 1)
     meanwhile(failure, "TransactWriteItems", lambda: stack.put(training_item(round=4)))
     failure(overdue(policy="remove_unaccepted"))
     assert left(stack) == 1
-    assert reason(failure).startswith(f"{BATCH_GET} participants removed; then nothing to do: ")
+    assert reason(failure).startswith(f"{PART} participants removed; then nothing to do: ")

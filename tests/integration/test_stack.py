@@ -17,7 +17,6 @@ def test_the_trainings_table_has_a_stream_with_both_images_and_can_be_restored(
         "StreamEnabled": True,
         "StreamViewType": "NEW_AND_OLD_IMAGES",
     }
-    assert table["SSEDescription"]["Status"] == "ENABLED"
     backups = stack.dynamodb.describe_continuous_backups(TableName=stack.trainings_table)
     recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
     assert recovery["PointInTimeRecoveryStatus"] == "ENABLED"

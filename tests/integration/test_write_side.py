@@ -251,6 +251,18 @@ def test_a_training_that_runs_already_is_written_last_with_participants_from_bef
     assert [each.uuid for each in trainings.participants(TRAINING_UUID)] == [ONE.uuid]
 
 
+def test_nobody_is_told_of_an_adoption_but_everybody_of_the_next_round(
+    stack: Stack, server: TrainingRepository, build: Function
+) -> None:
+    server.adopt(TRAINING_UUID, MODEL_UUID, ACTOR, [ONE, TWO], state=TrainingState.ONGOING, round=7)
+    build(stack.changes())
+    assert stack.delivered() == []
+    server.next_round(TRAINING_UUID)
+    build(stack.changes())
+    told = [(each["notification_type"], each["round"]) for each in stack.delivered()]
+    assert told == [("UPDATE_ROUND_START", 8)] * 2
+
+
 # --- deleting -------------------------------------------------------------------------------------
 
 
@@ -458,7 +470,7 @@ def test_what_others_have_done_is_not_taken_for_ones_own(
 ) -> None:
     """The same values by another step, a moment later."""
     running.next_round(TRAINING_UUID, after=3)
-    with pytest.raises(WrongStateError, match="in round 4"):
+    with pytest.raises(WrongStateError, match="round 4"):
         running.next_round(TRAINING_UUID, after=3)
 
 

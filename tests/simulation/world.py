@@ -10,10 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.telemetry.metrics import MetricUnit, Tally
 from functions.build_notifications import bootstrap as build_notifications
 from functions.build_notifications.settings import Settings as BuilderSettings
 from functions.callback_failure import bootstrap as callback_failure
@@ -404,6 +402,7 @@ class World:
                 request_timeout_seconds=self.stack.request_timeout_seconds,
                 allowed_private_networks=(),
                 allow_plain_http=True,
+                private_authorities="",
                 waiting_table=WAITING,
                 mailbox_deadline_seconds=3600,
             ),

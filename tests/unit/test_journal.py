@@ -2,17 +2,16 @@
 
 import logging
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.telemetry.journal import Journal
-from fl_notifications.telemetry.logger import make_logger
+from fl_notifications.telemetry.logger import Logger
 from fl_notifications.telemetry.metrics import Tally
 from fl_notifications.trainings.items import UnreadableItemError
 from tests.log_lines import SECRETS, check_metrics, parse_lines
@@ -29,12 +28,10 @@ LATER = NOW + timedelta(milliseconds=1500)
 class Written:
     """A journal, and what it has written."""
 
-    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, captured: pytest.CaptureFixture[str], level: int = logging.INFO) -> None:
         self._captured = captured
-        self.journal = Journal(make_logger(SERVICE), Tally(STACK))
         self._stream = StringIO()
-        for handler in logging.getLogger(SERVICE).handlers:
-            cast("logging.StreamHandler[Any]", handler).setStream(self._stream)
+        self.journal = Journal(Logger(SERVICE, level, self._stream), Tally(STACK))
 
     @property
     def text(self) -> str:
@@ -53,12 +50,8 @@ class Written:
 
 
 @pytest.fixture
-def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
-    yield Written(capsys)
-    # The logger is kept by its name: the next test starts with a new one.
-    logger = logging.getLogger(SERVICE)
-    logger.handlers.clear()
-    del logging.Logger.manager.loggerDict[SERVICE]
+def written(capsys: pytest.CaptureFixture[str]) -> Written:
+    return Written(capsys)
 
 
 def values(line: dict[str, Any]) -> dict[str, Any]:
@@ -215,8 +208,10 @@ def everything(journal: Journal) -> None:
         journal.called_back(outcome(kind), kind, "logged")
 
 
-def test_no_line_has_an_endpoint_a_payload_or_a_secret(written: Written) -> None:
-    logging.getLogger(SERVICE).setLevel(logging.DEBUG)
+def test_no_line_has_an_endpoint_a_payload_or_a_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written = Written(capsys, logging.DEBUG)
     everything(written.journal)
     assert "repeat suppressed" in written.text
     assert [each for each in SECRETS if each in written.text] == []

@@ -119,7 +119,6 @@ def test_only_an_app_reads_the_environment_or_makes_clients_at_import(path: Path
 BASE: Final = RUNTIME | {"pydantic", "pydantic_core", "standardwebhooks"}
 """What `pip install fl-notifications` brings without an extra."""
 WITH_AN_EXTRA: Final = {
-    "telemetry": "aws_lambda_powertools",  # functions
     "server/django": "django",
     "receiver/forward.py": "httpx",  # receiver
     "receiver/mailbox.py": "httpx",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.queue import QUEUE_VARIABLE, DeliveryQueue, queue_from_environment
@@ -437,3 +438,9 @@ def test_the_trainings_state_does_not_matter_to_what_is_said() -> None:
     assert TrainingStartNotification.from_training(late, [ONE]).serialize() == (
         TrainingStartNotification.from_training(training(), [ONE]).serialize()
     )
+
+
+def test_a_time_without_a_zone_is_refused_at_the_door() -> None:
+    told = TrainingRoundStartNotification.from_training(training(), [ONE])
+    with pytest.raises(ValidationError, match="should have timezone"):
+        list(told.deliveries(source="1", created_at=NOW.replace(tzinfo=None)))

@@ -2,10 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
 from io import StringIO
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
@@ -35,9 +34,7 @@ class Output:
 
     def __init__(self, level: str) -> None:
         self.logger = make_logger(SERVICE, level)
-        self._stream = StringIO()
-        for handler in logging.getLogger(SERVICE).handlers:
-            cast("logging.StreamHandler[Any]", handler).setStream(self._stream)
+        self._stream = self.logger.stream = StringIO()
 
     @property
     def text(self) -> str:
@@ -48,15 +45,8 @@ class Output:
 
 
 @pytest.fixture
-def new_output() -> Iterator[Callable[[str], Output]]:
-    yield Output
-    logging.getLogger(SERVICE).handlers.clear()
-    del logging.Logger.manager.loggerDict[SERVICE]
-
-
-@pytest.fixture
-def output(new_output: Callable[[str], Output]) -> Output:
-    return new_output("INFO")
+def output() -> Output:
+    return Output("INFO")
 
 
 class _Model(BaseModel):
@@ -181,28 +171,25 @@ def test_what_lambda_is_told_of_a_failure_quotes_nothing(output: Output, error: 
     ],
 )
 def test_the_level_is_the_parameter_s(
-    new_output: Callable[[str], Output],
     monkeypatch: pytest.MonkeyPatch,
     level: str,
     written: list[str],
 ) -> None:
     """Lambda's own level is INFO, even if less is asked for: below that, metrics are dropped."""
     monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", "DEBUG" if level == "DEBUG" else "INFO")
-    output = new_output(level)
+    output = Output(level)
     for each in ("debug", "info", "warning", "error"):
         getattr(output.logger, each)(each)
     assert [line["message"] for line in output.lines()] == written
 
 
-def test_libraries_log_no_details_even_if_lambda_sets_all_loggers_to_debug(
-    new_output: Callable[[str], Output],
-) -> None:
+def test_libraries_log_no_details_even_if_lambda_sets_all_loggers_to_debug() -> None:
     """At DEBUG, botocore logs requests and answers: message bodies, and the signing secret."""
     root = logging.getLogger()
     before = root.level
     try:
         root.setLevel(logging.DEBUG)
-        new_output("DEBUG")
+        Output("DEBUG")
         assert not logging.getLogger("botocore.endpoint").isEnabledFor(logging.INFO)
         assert logging.getLogger("botocore.endpoint").isEnabledFor(logging.WARNING)
     finally:

@@ -35,6 +35,7 @@ DELIVER = COMMON | {
     "REQUEST_TIMEOUT_SECONDS": "10",
     "ALLOWED_PRIVATE_NETWORKS": "",
     "ALLOW_PLAIN_HTTP": "false",
+    "PRIVATE_AUTHORITIES": "",
 }
 FAILURE = COMMON | {
     "TRAININGS_TABLE": "trainings",
@@ -135,7 +136,7 @@ def test_an_empty_name_is_as_good_as_none(
         ("REQUEST_TIMEOUT_SECONDS", "20.5"),
         ("REQUEST_TIMEOUT_SECONDS", "inf"),
         ("ALLOWED_PRIVATE_NETWORKS", "10.0.0.0/8;192.168.0.0/16"),
-        ("ALLOWED_PRIVATE_NETWORKS", "10.0.0.1/8"),
+        ("ALLOWED_PRIVATE_NETWORKS", "10.0.0.1/33"),
         ("ALLOW_PLAIN_HTTP", "perhaps"),
         ("ALLOW_PLAIN_HTTP", ""),
     ],

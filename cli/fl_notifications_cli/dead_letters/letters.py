@@ -176,9 +176,10 @@ def _about_outcome(
         why = attributes["reason"]
     elif "requestContext" in content:
         why = _lambda_gave_up(content)
-    else:
-        code = attributes.get("ERROR_CODE", "")
+    elif code := attributes.get("ERROR_CODE"):
         why = f"the rule gave up: {code} {attributes.get('ERROR_MESSAGE', '')}".strip()
+    else:
+        why = "CallbackFailure has failed at it for twelve hours; its log says why"
     detail = _dict(event.get("detail"))
     return why, {
         "training_uuid": detail.get("training_uuid"),

@@ -3,10 +3,23 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class PartialItemFailure(TypedDict):
+    """One message or record of a batch that Lambda is to bring again."""
+
+    itemIdentifier: str
+
+
+class PartialItemFailureResponse(TypedDict):
+    """What a function answers that reports the items of a batch that failed."""
+
+    batchItemFailures: list[PartialItemFailure]
+
 
 type Sleep = Callable[[float], object]
 """Waits so many seconds, as `time.sleep` does."""

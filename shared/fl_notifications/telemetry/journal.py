@@ -13,14 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.changes import TrainingOverdue
 from fl_notifications.outcomes.outcome import Outcome, OutcomeKind
-from fl_notifications.telemetry.logger import StepLogger
-from fl_notifications.telemetry.metrics import Tally
+from fl_notifications.telemetry.logger import Logger
+from fl_notifications.telemetry.metrics import MetricUnit, Tally
 from fl_notifications.telemetry.tracing import Traces
 from fl_notifications.text import printable
 from fl_notifications.trainings.items import UnreadableItemError
@@ -55,7 +53,7 @@ _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
 class Journal:
     """Writes the steps down."""
 
-    def __init__(self, logger: StepLogger, tally: Tally, traces: Traces | None = None) -> None:
+    def __init__(self, logger: Logger, tally: Tally, traces: Traces | None = None) -> None:
         """Write to a logger, a tally and, if there are any, traces."""
         self._logger = logger
         self._tally = tally

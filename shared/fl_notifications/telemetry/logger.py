@@ -1,10 +1,11 @@
-"""The logger, configured in one way for all functions, and what it may say of an exception."""
+"""The log of a function: JSON lines, and what they may say of an exception."""
 
 import functools
 import gc
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,8 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from traceback import extract_tb
 from types import TracebackType
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, Protocol, TextIO
 
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from pydantic_core import to_json
 
@@ -26,114 +24,130 @@ from fl_notifications.text import printable
 MAX_FRAMES: Final = 12
 MAX_TEXT: Final = 500
 
+
+class LambdaContext(Protocol):
+    """What a handler is told of its invocation, as far as it is used."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Time left until the function is stopped."""
+
+
 type Handler[T] = Callable[[dict[str, Any], LambdaContext], T]
 
 _OURS: Final = ("functions.", "fl_notifications.")
-
-# What logging keeps of a line for its own purposes, and what is in no line of ours: it says nothing
-# that the others don't, and every byte of a log is paid for.
-_UNUSED: Final = frozenset(
-    {
-        *logging.makeLogRecord({}).__dict__,
-        *("asctime", "level", "location", "message", "timestamp"),
-        *("function_arn", "function_memory_size", "function_name", "sampling_rate"),
-    }
-)
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class FunctionFailedError(Exception):
     """A function failed; says no more than a log may hold, as Lambda logs it as it is."""
 
 
-class LineFormatter(LambdaPowertoolsFormatter):
-    """One JSON object a line, with no more of an exception than `explain` says.
+class Logger:
+    """Writes one JSON object a line to standard output, where Lambda takes it as it is.
 
-    Powertools' own formatter takes about twice the time, which counts where a change has 100,000
-    receivers and each of them five lines; and it prints what an exception says, which may be
-    anything.
+    Args:
+        service: the function's name in snake case.
+        level: the lowest level that is written, of `logging`.
+        stream: where to, if not to standard output.
     """
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        said = {"message": record.getMessage()}
-        line = self.beginning(record.created, record.levelname, said)
-        line |= {k: v for k, v in record.__dict__.items() if v is not None and k not in _UNUSED}
-        if record.exc_info and (error := record.exc_info[1]) is not None:
-            line["error"] = explain(error)
-            line["error_at"] = list(frames(error.__traceback__))
-        return _encode(line)
+    def __init__(self, service: str, level: int, stream: TextIO | None = None) -> None:
+        self.stream = stream
+        self._level = level
+        self._always: dict[str, Any] = {"service": service}
+        self._bulk: list[str] | None = None
+        self._beginnings: dict[tuple[int, str], str] = {}
 
-    def beginning(self, at: float, level: str, said: Mapping[str, str]) -> dict[str, Any]:
-        """What every line says, whatever else is in it: every byte of a log is paid for."""
+    def invoked(self, context: LambdaContext, *, cold_start: bool) -> None:
+        """Name the invocation in every line from now on."""
+        self._always["function_request_id"] = context.aws_request_id
+        self._always.pop("cold_start", None)
+        if cold_start:
+            self._always["cold_start"] = True
+
+    def debug(self, message: str, *, extra: Mapping[str, object] | None = None) -> None:
+        """Write a line for who looks closely."""
+        self._log(logging.DEBUG, message, extra)
+
+    def info(self, message: str, *, extra: Mapping[str, object] | None = None) -> None:
+        """Write a line."""
+        self._log(logging.INFO, message, extra)
+
+    def warning(self, message: str, *, extra: Mapping[str, object] | None = None) -> None:
+        """Write a line of what is not as it should be."""
+        self._log(logging.WARNING, message, extra)
+
+    def error(
+        self,
+        message: str,
+        *,
+        exc_info: BaseException | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        """Write a line of trouble; of an exception no more than `explain` says."""
+        told = dict(extra or {})
+        if exc_info is not None:
+            told |= {"error": explain(exc_info), "error_at": list(frames(exc_info.__traceback__))}
+        self._log(logging.ERROR, message, told)
+
+    def step(self, level: int, step: str, values: Mapping[str, str | float | None]) -> None:
+        """Write a line with a `step` and no `message`; values that are None are left out."""
+        if level < self._level:
+            return
+        told = to_json({k: v for k, v in values.items() if v is not None}).decode()
+        if self._bulk is None:
+            self._write(f"{self._begin(level, step)},{told[1:]}\n")
+            return
+        beginning = self._beginnings.get((level, step))
+        if beginning is None:
+            beginning = self._beginnings[level, step] = self._begin(level, step)
+        self._bulk.append(f"{beginning},{told[1:]}\n")
+
+    @contextmanager
+    def in_bulk(self) -> Iterator[None]:
+        """Write the steps of the block in one go when it ends, as of the time of the first ones.
+
+        Each separate write yields to other threads, which costs as much as the line. For steps of
+        one thread only.
+        """
+        self._bulk, self._beginnings = [], {}
+        try:
+            yield
+        finally:
+            lines, self._bulk = self._bulk, None
+            if lines:
+                self._write("".join(lines))
+
+    def _log(self, level: int, message: str, extra: Mapping[str, object] | None) -> None:
+        if level < self._level:
+            return
+        line = self._line(level, {"message": message})
+        line |= {k: v for k, v in (extra or {}).items() if v is not None}
+        self._write(json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
+
+    def _begin(self, level: int, step: str) -> str:
+        """A line that is not closed yet."""
+        return to_json(self._line(level, {"step": step})).decode()[:-1]
+
+    def _line(self, level: int, told: Mapping[str, str]) -> dict[str, Any]:
+        """What every line says. No more than that: every byte of a log is paid for."""
         line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
-            "level": level,
-            **said,
+            "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(
+                timespec="milliseconds"
+            ),
+            "level": logging.getLevelName(level),
+            **told,
+            **self._always,
         }
-        line |= {k: v for k, v in self.log_format.items() if v and k not in _UNUSED}
         if (trace := trace_id(os.environ)) is not None:
             line["xray_trace_id"] = trace
         return line
 
-
-class StepLogger(Logger):
-    """Powertools' logger, with a short way to the same output for lines that there are many of."""
-
-    _held: list[str] | None = None
-    _beginnings: dict[tuple[int, str], str]
-
-    @contextmanager
-    def in_bulk(self) -> Iterator[None]:
-        """Write the steps of the block at once when it ends, as of the moment of its first ones.
-
-        Each write of its own lets all other threads run before this one goes on, which took as long
-        again as the line itself. Steps are logged from one thread only.
-        """
-        self._held, self._beginnings = [], {}
-        try:
-            yield
-        finally:
-            lines, self._held = self._held, None
-            if lines:
-                self._write("".join(lines))
-
-    def step(self, level: int, step: str, values: Mapping[str, str | float | None]) -> None:
-        """Write a line as the logger does, with a `step` and no `message`, in a tenth of the time.
-
-        Logging makes a record of each line, finds out who wrote it and from which thread, and asks
-        filters. With five lines for each notification, that took more time than all the rest.
-
-        Args:
-            level: of `logging`.
-            step: what has happened.
-            values: what else there is to say, not nothing; those that are None are left out.
-        """
-        if not self._logger.isEnabledFor(level):
-            return
-        told = to_json({k: v for k, v in values.items() if v is not None}).decode()
-        if self._held is None:
-            self._write(f"{self._beginning(level, step)},{told[1:]}\n")
-            return
-        beginning = self._beginnings.get((level, step))
-        if beginning is None:
-            beginning = self._beginnings[level, step] = self._beginning(level, step)
-        self._held.append(f"{beginning},{told[1:]}\n")
-
-    def _beginning(self, level: int, step: str) -> str:
-        """A line that is not closed yet."""
-        formatter = cast("LineFormatter", self._stream_handler.formatter)  # by make_logger
-        name = logging.getLevelName(level)
-        line = formatter.beginning(time.time(), name, {"step": step})
-        return to_json(line).decode()[:-1]
-
-    @property
-    def _stream_handler(self) -> "logging.StreamHandler[TextIO]":
-        return cast("logging.StreamHandler[TextIO]", self.registered_handler)
-
     def _write(self, text: str) -> None:
-        self._stream_handler.stream.write(text)
-        self._stream_handler.flush()
+        stream = self.stream or sys.stdout
+        stream.write(text)
+        stream.flush()
 
 
 def explain(error: BaseException) -> str:
@@ -165,20 +179,18 @@ def frames(traceback: TracebackType | None) -> Iterator[str]:
         yield f"{'/'.join(PurePath(frame.filename).parts[-3:])}:{frame.lineno} {frame.name}"
 
 
-def make_logger(service: str, level: str = "INFO") -> StepLogger:
-    """A JSON logger.
+def make_logger(service: str, level: str = "INFO") -> Logger:
+    """The log of a function.
 
     Args:
         service: the function's name in snake case.
-        level: DEBUG, INFO, WARN or ERROR.
+        level: DEBUG, INFO, WARN or ERROR. It is ours: Lambda's own is never above INFO, or it would
+            drop metrics.
     """
-    logger = StepLogger(service=service, logger_formatter=LineFormatter(utc=True, use_rfc3339=True))
-    # Powertools takes Lambda's level, which is never above INFO, for the metrics' sake.
-    logging.getLogger(service).setLevel(level)
     # Lambda gives its level to all loggers, and at DEBUG botocore logs whole requests and answers.
     root = logging.getLogger()
     root.setLevel(max(root.level, logging.WARNING))
-    return logger
+    return Logger(service, logging.getLevelNamesMapping()[level])
 
 
 def entry_point[T](logger: Logger) -> Callable[[Handler[T]], Handler[T]]:
@@ -189,30 +201,22 @@ def entry_point[T](logger: Logger) -> Callable[[Handler[T]], Handler[T]]:
     """
 
     def decorate(handle: Handler[T]) -> Handler[T]:
+        cold_start = True
+
         @functools.wraps(handle)
         def run(event: dict[str, Any], context: LambdaContext) -> T:
+            nonlocal cold_start
+            logger.invoked(context, cold_start=cold_start)
+            cold_start = False
             try:
                 return handle(event, context)
             except Exception as error:
                 logger.error("the function failed", exc_info=error)  # noqa: TRY400 - the same
                 raise FunctionFailedError(explain(error)) from None
 
-        decorated: Handler[T] = logger.inject_lambda_context(run)
         # What the import has made, botocore's models above all, lives as long as the environment:
         # the collector need not go through it (70 ms) once for some thousand notifications.
         gc.freeze()
-        return decorated
+        return run
 
     return decorate
-
-
-__all__ = [
-    "FunctionFailedError",
-    "LineFormatter",
-    "Logger",
-    "StepLogger",
-    "entry_point",
-    "explain",
-    "frames",
-    "make_logger",
-]

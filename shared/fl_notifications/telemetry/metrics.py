@@ -1,11 +1,11 @@
 """Metrics of what happens to notifications, in CloudWatch's embedded metric format."""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
-
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from enum import StrEnum
+from typing import Final
 
 NAMESPACE: Final = "FLNotifications"
 """The namespace of our metrics."""
@@ -13,6 +13,15 @@ NAMESPACE: Final = "FLNotifications"
 
 MAX_VALUES: Final = 100
 """Of one metric in one EMF line (CloudWatch User Guide, "Embedded metric format specification")."""
+
+
+class MetricUnit(StrEnum):
+    """What a metric counts in, by CloudWatch's names."""
+
+    Count = "Count"
+    Milliseconds = "Milliseconds"
+    Percent = "Percent"
+    Seconds = "Seconds"
 
 
 type _Name = tuple[str, MetricUnit]
@@ -49,22 +58,28 @@ class Tally:
         """Write what has come together, and start empty again."""
         tallied, self._values = self._values, defaultdict(dict)
         for kind, metrics in tallied.items():
-            emf = EphemeralMetrics(namespace=NAMESPACE)
-            emf.add_dimension("stack", self._stack)
+            dimensions = {"stack": self._stack}
+            sets = [["stack"]]
             if kind is not None:
-                emf.add_dimension("notification_type", kind)
-                emf.add_dimensions(stack=self._stack)
-            # At once: `add_metric` takes as long for a value as all the rest of a notification.
-            for some in _in_parts(metrics):
-                print(json.dumps(emf.serialize_metric_set(metrics=some)))  # noqa: T201 - as it does
+                dimensions["notification_type"] = kind
+                sets = [["stack", "notification_type"], ["stack"]]
+            for values in _in_parts(metrics):
+                directive = {
+                    "Namespace": NAMESPACE,
+                    "Dimensions": sets,
+                    "Metrics": [{"Name": name, "Unit": unit} for name, unit in values],
+                }
+                stamp = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
+                told = {name: each for (name, _), each in values.items()}
+                print(json.dumps({"_aws": stamp, **dimensions, **told}))  # noqa: T201 - Lambda's way
 
 
-def _in_parts(metrics: Mapping[_Name, list[float]]) -> Iterator[dict[str, Any]]:
-    """Metrics as Powertools keeps them, with no more values of each than an EMF line may hold."""
+def _in_parts(metrics: Mapping[_Name, list[float]]) -> Iterator[dict[_Name, list[float]]]:
+    """The metrics, with no more values of each than one EMF line may hold."""
     longest = max(map(len, metrics.values()))
     for start in range(0, longest, MAX_VALUES):
         yield {
-            name: {"Unit": unit.value, "Value": values[start : start + MAX_VALUES]}
-            for (name, unit), values in metrics.items()
+            name: values[start : start + MAX_VALUES]
+            for name, values in metrics.items()
             if len(values) > start
         }

@@ -1,6 +1,6 @@
 """An FL server, and what outsiders see of the deployed stack."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -11,10 +11,9 @@ from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
 
 
 @pytest.fixture(scope="session")
-def fl_server(stack: Stack) -> Iterator[FlServer]:
+def fl_server(stack: Stack, long_lived: ParticipantServer) -> FlServer:
     """An FL server that writes to the stack's trainings table."""
-    with ParticipantServer() as server:
-        yield FlServer(stack, server.add(name="whoever ordered it"))
+    return FlServer(stack, long_lived.add(name="whoever ordered it"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,10 +35,11 @@ def success_rule(stack: Stack) -> Rule:
 
 
 @pytest.fixture(scope="session")
-def policy_trainings(fl_server: FlServer) -> Iterator[Mapping[str, PolicyTraining]]:
+def policy_trainings(
+    fl_server: FlServer, long_lived: ParticipantServer
+) -> Mapping[str, PolicyTraining]:
     """The trainings of the failure policy's tests; they take a while, so they begin early."""
-    with ParticipantServer() as server:
-        yield {name: case.begin(name, fl_server, server) for name, case in POLICY_CASES.items()}
+    return {name: case.begin(name, fl_server, long_lived) for name, case in POLICY_CASES.items()}
 
 
 @pytest.fixture(scope="session")

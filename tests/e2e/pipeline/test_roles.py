@@ -196,7 +196,12 @@ class Calls:
 type Call = Callable[[Calls], None]
 
 NEEDED: Final[Mapping[str, set[Call]]] = {
-    "BuildNotifications": {Calls.read_training, Calls.send_to_stream_dlq},
+    "BuildNotifications": {
+        Calls.read_training,
+        Calls.read_trainings_in_a_batch,
+        Calls.send_to_stream_dlq,
+        Calls.tell_outcome,
+    },
     "DeliverNotification": {
         Calls.read_trainings_in_a_batch,
         Calls.write_ledger,
@@ -219,7 +224,6 @@ NOT_NEEDED: Final[Mapping[str, set[Call]]] = {
         Calls.scan_trainings,
         Calls.write_ledger,
         Calls.take_delivery,
-        Calls.tell_outcome,
         Calls.read_secret,
         Calls.invoke,
     },

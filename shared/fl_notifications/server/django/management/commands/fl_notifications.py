@@ -4,7 +4,9 @@ import time
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import close_old_connections
 from django.db.models import F, Q
 
 from fl_notifications.server.django import mapping, queue, rows
@@ -48,10 +50,17 @@ class Command(BaseCommand):
             if url is None:
                 time.sleep(left)
             else:
-                sqs = boto3.client("sqs")
-                queue.receive(sqs, url, wait_seconds=min(20, max(1, int(left))))
+                self._listen(url, min(20, max(1, int(left))))
+
+    def _listen(self, url: str, seconds: int) -> None:
+        try:
+            queue.receive(boto3.client("sqs"), url, wait_seconds=seconds)
+        except (BotoCoreError, ClientError) as error:
+            self.stderr.write(f"{url}: {type(error).__name__}: {error}")
+            time.sleep(seconds)  # the next round looks at everything anyway
 
     def _round(self, options: dict[str, Any]) -> int:
+        close_old_connections()  # as at each request: this process may run for months
         failed = 0
         for uuid in options["trainings"] or self._uuids(everything=options["all"]):
             try:
