@@ -401,7 +401,7 @@ def test_each_segment_has_its_part_of_the_selected(aws: Aws, functions: Function
         for each in aws.fan_outs
     ]
     assert sorted(each for part in parts for each in part) == some
-    assert all(len({each[0] for each in part}) == 1 for part in parts)
+    assert all(len({each[0] for each in part}) <= 1 for part in parts)
 
 
 class Timeout:
