@@ -78,7 +78,7 @@ ALL: list[tuple[type[EnvironmentSettings], dict[str, str]]] = [
     (FailureSettings, FAILURE),
     (SuccessSettings, SUCCESS),
 ]
-IDS = ["build", "deliver", "mailbox", "sweep", "failure", "success"]
+IDS = ["build", "deliver", "mailbox", "sweep", "fan out", "failure", "success"]
 
 
 def complaint(model: type[EnvironmentSettings], environment: dict[str, str]) -> str:
