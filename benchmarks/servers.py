@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HOSTS: Final = tuple(f"127.0.0.{last}" for last in range(2, 12))
 """Ten hosts, so that ten receivers are ten places to connect to."""
 
+_ACTOR: Final = "c0ffee00-5a5a-4b4b-8c8c-d1d1d1d1d1d1"
+
 DEAD_AFTER_SECONDS: Final = 600.0
 
 type Answer = tuple[int, bytes]
@@ -92,15 +94,19 @@ class Aws:
 
     def _BatchGetItem(self, call: dict[str, Any]) -> bytes:  # noqa: N802
         """Say that the training is in its round 3, and that there is every participant."""
-        state = {"state": {"S": "ONGOING"}, "round": {"N": "3"}}
         found: dict[str, list[Any]] = {}
         for table, asked in call["RequestItems"].items():
-            found[table] = [
-                key | (state if key["entity"]["S"] == "TRAINING" else {})
-                for key in asked["Keys"]
-                if "entity" in key
-            ]
+            found[table] = [self._found(key) for key in asked["Keys"] if "entity" in key]
         return _encode({"Responses": found, "UnprocessedKeys": {}})
+
+    def _found(self, key: dict[str, Any]) -> dict[str, Any]:
+        """A training or participant as far as an attempt has to know it."""
+        entity = key["entity"]["S"]
+        if entity == "TRAINING":
+            actor = {"uuid": {"S": _ACTOR}, "message_endpoint": {"S": "http://127.0.0.1:8101/a"}}
+            state = {"state": {"S": "ONGOING"}, "round": {"N": "3"}}
+            return key | state | {"actor": {"M": actor}}
+        return key | self._participant(int(entity.partition("#")[2][:8], 16))
 
     def _BatchWriteItem(self, _call: dict[str, Any]) -> bytes:  # noqa: N802
         return b'{"UnprocessedItems":{}}'

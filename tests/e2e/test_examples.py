@@ -181,7 +181,7 @@ def test_a_server_two_receivers_and_a_callback_work_together(
                 f"{refuses.uuid}={refuses.message_endpoint}",
             ],
             cwd=PROJECT,
-            env=environment | {"TRAINING_SECONDS": "3"},
+            env=environment | {"TRAINING_SECONDS": "4"},
             capture_output=True,
             text=True,
             timeout=120,

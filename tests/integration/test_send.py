@@ -19,8 +19,11 @@ from fl_notifications.notifications.notification import (
 )
 from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, LedgerNotReadError
 from fl_notifications.outcomes.outcome import OutcomeKind
+from fl_notifications_cli.participants import ParticipantServer, flaky
 from tests.integration.faults import Faults
+from tests.integration.handlers import Function
 from tests.integration.stack import Stack
+from tests.log_lines import steps
 from tests.made import ACTOR, NOW, participant, training, uuid_of
 
 ONE, TWO = participant("one"), participant("two")
@@ -62,6 +65,27 @@ def test_sending_twice_is_two_notifications_to_the_queue_too(
     told.send(queue=queue)
     told.send(queue=queue)
     assert len(stack.delivered()) == 2
+
+
+def test_what_a_program_sends_is_in_the_log_from_its_building_on(
+    stack: Stack, queue: DeliveryQueue, deliver: Function
+) -> None:
+    """Once, however many attempts it takes."""
+    with ParticipantServer() as server:
+        one = server.add(flaky(1))
+        receiver = participant("one", message_endpoint=one.message_endpoint)
+        TrainingRoundStartNotification.from_training(training(), [receiver]).send(queue=queue)
+        batch = stack.receive()
+        stack.settle(batch, deliver(batch))
+        queue.change_visibility([(each["receiptHandle"], 0) for each in batch["Records"]])
+        deliver(stack.receive())
+
+    assert [line["step"] for line in steps(deliver.lines)] == [
+        "built",
+        "attempted",
+        "attempted",
+        "concluded",
+    ]
 
 
 def test_to_nobody_is_no_error(stack: Stack, queue: DeliveryQueue) -> None:

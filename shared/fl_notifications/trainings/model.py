@@ -24,6 +24,8 @@ from fl_notifications.validation import all_errors, first_error
 
 # UUID() also reads spaces, signs and digits of other scripts, which SQS refuses in a group id.
 _SPELLINGS = re.compile(r"(?:urn:uuid:)?\{?[0-9A-Fa-f-]+\}?")
+# As nearly all are spelt; UUID() takes twenty times as long to read one.
+_USUAL = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MAX_SPELLING = 45  # urn:uuid: and 36 characters
 
 
@@ -37,6 +39,8 @@ def _as_text(value: object) -> object:
 
 
 def _check_uuid(value: str) -> None:
+    if _USUAL.fullmatch(value):
+        return
     try:
         UUID(value)
         readable = _SPELLINGS.fullmatch(value) is not None
@@ -52,7 +56,8 @@ Uuid = Annotated[str, Field(max_length=_MAX_SPELLING), BeforeValidator(_as_text)
 
 def canonical(uuid: AnyUuid) -> str:
     """The one spelling that ids and message groups are made of: lower case, with hyphens."""
-    return str(UUID(str(uuid)))
+    text = str(uuid)
+    return text.lower() if _USUAL.fullmatch(text) else str(UUID(text))
 
 
 def same_uuid(one: AnyUuid, other: AnyUuid) -> bool:
