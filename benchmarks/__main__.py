@@ -32,6 +32,7 @@ from benchmarks.report import Figure, show
 
 RESULTS: Final = PROJECT / "benchmarks" / "results.json"
 NOTIFICATIONS: Final = 1000
+POLLS: Final = 500
 PARTICIPANTS: Final = 100_000
 MANY: Final = 1_000_000
 PEER_WORKERS: Final = 2
@@ -39,6 +40,7 @@ PEER_WORKERS: Final = 2
 _CPU: Final = "CPU s / 1,000"
 _FEW: Final[dict[str, Any]] = {"dead": 0.1, "functions": 5, "at_first": 5}
 _NEW_ACCOUNT: Final[dict[str, Any]] = {"dead": 0.1, "functions": 10, "at_first": 10}
+_POLLS: Final = {"empty": 1.0, "ten": 4.0, "acknowledging ten": 17.0}
 _BARS: Final = {START: 1.8, ROUND: 2.3}
 
 
@@ -204,6 +206,15 @@ class Bench:
     def _limits(self, **case: Any) -> dict[str, Any]:
         return self._child("limits", json.dumps(case), servers=False)
 
+    def polls(self, runs: int) -> Iterator[Figure]:
+        """A poll of a mailbox: with nothing in it, with ten, and acknowledging ten."""
+        results, foreign = self._repeat(
+            runs, lambda: self._child("polls", str(POLLS), servers=False)
+        )
+        for name, bar in _POLLS.items():
+            values = _series(each[name] for each in results)
+            yield Figure(f"mailbox, a poll: {name}", values, "CPU ms", bar, foreign)
+
     def imports(self, runs: int) -> Iterator[Figure]:
         """What it takes to import each handler's module."""
 
@@ -267,7 +278,15 @@ def _log_bytes(log: str, kind: str) -> dict[str, float]:
     return {name: round(size / notifications, 1) for name, size in found.items()}
 
 
-PARTS: Final = {"cpu": 5, "imports": 7, "faults": 5, "fan_out": 3, "limits": 1, "stack": 10}
+PARTS: Final = {
+    "cpu": 5,
+    "polls": 5,
+    "imports": 7,
+    "faults": 5,
+    "fan_out": 3,
+    "limits": 1,
+    "stack": 10,
+}
 """What can be measured, and how often each is by default."""
 
 

@@ -158,6 +158,7 @@ def page(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) 
                     f"{sum(arm.values()):.2f} |"
                 )
     yield from _rhythm(results, prices, assumed)
+    yield from _mailboxes(results, prices, assumed)
     yield from _idle(prices)
     yield from _alternatives(prices)
     yield from _assumptions(assumed)
@@ -193,6 +194,56 @@ def _rhythm(results: dict[str, Any], prices: dict[str, Any], assumed: Assumption
     yield f"| both, without the fixed cost below | **{sending + starting:.2f}** |"
     svix = prices["svix_million_messages"] * sent / MILLION
     yield f"| the same through Svix, at its list price for each message | {svix:.2f} |"
+
+
+def _mailboxes(
+    results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions
+) -> Iterator[str]:
+    """What it costs that participants ask, instead of being called."""
+    medians = {each["figure"]: each["median"] for each in results["figures"]}
+    cpu = {name: medians[f"mailbox, a poll: {name}"] for name in ("empty", "acknowledging ten")}
+
+    def request(cpu_ms: float, calls: int) -> float:
+        """Dollars of Lambda for a million requests."""
+        seconds = cpu_ms / 1000 / assumed.cpu_share + calls * assumed.call_seconds
+        gb_seconds = (seconds + assumed.invocation_seconds) * MILLION * assumed.memory_gb
+        price = prices["lambda_gb_second_x86_64"]
+        return float(prices["lambda_million_requests"] + gb_seconds * price)
+
+    write, read = prices["dynamodb_million_write_units"], prices["dynamodb_million_read_units"]
+    # One query, eventually consistent, of less than 4 KB.
+    empty = request(cpu["empty"], 1) + read / 2
+    # Put and deleted, in the table and its index, and the receiver's item; read by two requests,
+    # with what it is judged by.
+    pulled = 5 * write + 6 * read + request(cpu["empty"], 2) + request(cpu["empty"], 6)
+    month = 3600 * 730
+    yield ""
+    yield "## Mailboxes"
+    yield ""
+    yield (
+        f"A poll that finds nothing takes {cpu['empty']:.2f} ms of CPU, one that acknowledges "
+        f"ten {cpu['acknowledging ten']:.1f} (`benchmarks/results.json`). A million "
+        f"empty polls cost {empty:.2f} dollars; a function URL has no price of its own. A million "
+        f"notifications, each fetched and acknowledged by itself, cost {pulled:.2f} more than "
+        "their queue, ledger and events above, and no POST. Idle, in a month of 730 hours:"
+    )
+    yield ""
+    yield "| a poll every | polls an hour | from change to arrival, at most | 1 | 1,000 | 100,000 |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for seconds, remark in ((60, ", the default"), (300, ""), (30, ""), (3, ", as Flower's")):
+        one = empty * month / seconds / MILLION
+        yield (
+            f"| {seconds} s{remark} | {3600 // seconds:,} | {seconds} s | {one:.4f} "
+            f"| {one * 1000:,.2f} | {one * 100_000:,.0f} |"
+        )
+    yield ""
+    yield (
+        "While rounds go on, the wait is a twentieth of the last notification's age: 2 s after a "
+        "change, 30 s ten minutes later. So a notification arrives late by 2.5 % of a round on "
+        "average, and a round of ten minutes takes some 76 polls. Flower's clients over HTTP ask "
+        "every 3 s, whatever happens (its source: 1,200 requests an hour); Svix's poller asks as "
+        "often as its user says."
+    )
 
 
 def _idle(prices: dict[str, Any]) -> Iterator[str]:

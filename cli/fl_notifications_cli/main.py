@@ -25,6 +25,7 @@ COMMANDS = {
     "ring": "fl_notifications_cli.ring:ring",
     "training": "fl_notifications_cli.training:app",
     "trainings": "fl_notifications_cli.trainings:trainings",
+    "participants": "fl_notifications_cli.liveness:participants",
     "trace": "fl_notifications_cli.trace:trace",
     "tell-again": "fl_notifications_cli.tell_again:tell_again",
     "status": "fl_notifications_cli.status:status",
