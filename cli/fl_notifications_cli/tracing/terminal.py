@@ -354,7 +354,7 @@ def why(step: Step) -> str:
 def result(step: Step) -> str:
     """What came of a step, in words."""
     parts: list[str] = []
-    if step.kind is StepKind.CONCLUDED and step.outcome:
+    if step.kind in {StepKind.CONCLUDED, StepKind.ACKNOWLEDGED} and step.outcome:
         parts.append(marked(step.outcome))
     if said := why(step):
         parts.append(said)

@@ -8,8 +8,10 @@
 
   // ---------------------------------------------------------------------------------- the data
 
-  const BUILT = 0, HELD = 1, ATTEMPTED = 2, CONCLUDED = 3, CALLED = 4;
-  const STEP_NAMES = ["built", "held back", "attempted", "concluded", "called back"];
+  const BUILT = 0, HELD = 1, ATTEMPTED = 2, ACKNOWLEDGED = 5, CONCLUDED = 6, CALLED = 7;
+  const STEP_NAMES = [
+    "built", "held back", "attempted", "deposited", "fetched", "acknowledged", "concluded", "called back",
+  ];
   const KNOWN = ["failed", "rejected", "undecided", "superseded", "accepted"];
   // How it is drawn: a type that a client does not know is as good as one that was not sent.
   const drawn = (outcome) =>
@@ -475,6 +477,13 @@
           c.fillStyle = colours.held;
           c.fillRect(xs - 3, y - 5, 2, 10);
           c.fillRect(xs + 1, y - 5, 2, 10);
+          x = Math.max(x, xs);
+        } else if (kind > ATTEMPTED && kind <= ACKNOWLEDGED) {
+          // By way of a mailbox: it is put in, given out on each poll, and acknowledged.
+          link(c, x, xs, y, tried);
+          c.fillStyle = colours.held;
+          c.fillRect(xs - 1.5, y - 4, 3, 8);
+          tried = true;
           x = Math.max(x, xs);
         } else if (kind === CONCLUDED) {
           link(c, x, xs, y, tried);
