@@ -18,7 +18,7 @@ from concurrent.futures import (
     Executor,
     Future,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
@@ -36,7 +36,7 @@ from functions.deliver_notification.answers import MAX_WAIT_SECONDS
 from functions.deliver_notification.attempts import Attempted, Attempter, NotAttempted
 from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.messages import Message, PoisonError, parse
-from functions.deliver_notification.receipts import Receipts
+from functions.deliver_notification.receipts import TROUBLE_SECONDS, Receipts
 from functions.deliver_notification.settling import MAX_STEPS, Settler, Step
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ _TOLERANCE_SECONDS: Final = 0.001
 """A remaining wait that is shorter is over: in floating point, it may never become zero."""
 
 _BEHIND: Final = "behind an earlier notification"
+
+
+def _after_trouble(step: Step) -> Step:
+    return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))
 
 
 class Wait(Protocol):
@@ -431,14 +435,19 @@ class _Invocation:
             self._receipts.settle()
 
     def _record_later(self, steps: Sequence[tuple[Step, _Group]]) -> None:
-        """Try the ledger until time is nearly over: what it does not have is POSTed once more."""
+        """Try the ledger until time is nearly over: what it does not have is POSTed once more.
+
+        The write that seemed to fail may still take effect, so the next attempt waits as long as
+        after any other trouble.
+        """
+        steps = [(_after_trouble(step), group) for step, group in steps]
         if not steps:
             self._record_wait = LEDGER_WAIT_SECONDS[0]
         elif self._left() <= RESERVE_SECONDS:
             for _, group in steps:
                 self._give_up(group.messages, "the ledger did not take it")
         else:
-            self._unrecorded.extend(steps)
+            self._unrecorded.extend((_waiting_longer(step), group) for step, group in steps)
             self._record_again_at = self._on.clock.monotonic() + min(
                 self._record_wait, self._left() - RESERVE_SECONDS
             )
@@ -503,3 +512,8 @@ class _Invocation:
     def _oldest(self) -> float:
         """When the oldest POST that is under way was started: they are kept in that order."""
         return next(iter(self._under_way.values())).started
+
+
+def _waiting_longer(step: Step) -> Step:
+    """A step whose write seemed to fail: it may still take effect, before the next attempt ends."""
+    return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))

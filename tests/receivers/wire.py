@@ -4,7 +4,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -69,20 +69,48 @@ def reset(start: bytes = b"") -> Behaviour:
         connection.sendall(start)
         if start:
             over.wait(0.1)  # a reset discards what was sent and not yet read
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_when_closed(connection)
 
     return behave
+
+
+def reset_when_closed(connection: socket.socket) -> None:
+    """Let closing be a reset instead of an end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class Listener:
+    """A listening socket that can be closed while somebody waits for connections."""
+
+    def __init__(self, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=128)
+        self.port: int = self._socket.getsockname()[1]
+
+    def connections(self) -> Iterator[socket.socket]:
+        """Connections as they come, until it is closed."""
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            yield connection
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
 
 class Receiver:
     """An HTTP server that keeps what it is sent and answers as told.
 
     Args:
-        behaviour: What to do with each connection.
-        host: Address to listen on; all of 127.0.0.0/8 works.
+        behaviour: what to do with each connection.
+        host: address to listen on; all of 127.0.0.0/8 works.
         port: 0 for any.
-        read_request: Whether to read the request before `behaviour` is called.
-        tls: Makes it an https server.
+        read_request: whether to read the request before `behaviour` is called.
+        tls: makes it an https server.
     """
 
     def __init__(
@@ -97,10 +125,9 @@ class Receiver:
         self._behaviour = behaviour
         self._read_request = read_request
         self._tls = tls
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=128)
+        self._listener = Listener(host, port)
         self.host = host
-        self.port: int = self._listener.getsockname()[1]
+        self.port = self._listener.port
         self.connections = 0
         self.requests: list[bytes] = []
         self._over = threading.Event()
@@ -118,8 +145,6 @@ class Receiver:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._open:
             with suppress(OSError):
@@ -134,11 +159,7 @@ class Receiver:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}/inbox"
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
+        for connection in self._listener.connections():
             self.connections += 1
             connection.settimeout(_PATIENCE_SECONDS)
             self._open.append(connection)
@@ -181,7 +202,7 @@ class NameServer:
     """A DNS server on a loopback port, whose answers may change from look-up to look-up.
 
     Args:
-        names: For each name the addresses of the first look-up, the second, and so on; the last
+        names: for each name the addresses of the first look-up, the second, and so on; the last
             are kept. A name with no look-ups at all is never answered; others don't exist.
     """
 

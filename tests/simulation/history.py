@@ -25,6 +25,7 @@ from tests.simulation.timeline import (
 )
 
 if TYPE_CHECKING:
+    from tests.simulation.mailboxes import Fetched
     from tests.simulation.receivers import Post
 
 OUTCOMES = {
@@ -106,6 +107,51 @@ class History:
         self.writes: dict[str, list[Write]] = defaultdict(list)
         for write in world.trainings.writes:
             self.writes[write.key[0]].append(write)
+
+    # What receivers heard, by POST or from their mailbox
+
+    @cached_property
+    def heard(self) -> dict[str, list[tuple[float, int]]]:
+        """By notification: when its receiver heard of it, with the place in what all heard."""
+        told: list[Post | Fetched] = [
+            *self.world.receivers.posts,
+            *self.world.mailboxes.fetched,
+        ]
+        found: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        for place, each in enumerate(sorted(told, key=lambda it: it.at)):
+            found[each.notification_id].append((each.at, place))
+        return found
+
+    @cached_property
+    def posted_to(self) -> set[str]:
+        """Receivers that a POST was made to."""
+        return {self.by_id[each][0].receiver for each in self.posts}
+
+    @cached_property
+    def deposits(self) -> dict[str, list[Item]]:
+        """By notification: the items that were put into a mailbox."""
+        found: dict[str, list[Item]] = defaultdict(list)
+        for write in self.world.waiting.writes:
+            if write.new is not None and "notification_id" in write.new:
+                found[write.new["notification_id"]["S"]].append(write.new)
+        return found
+
+    def outcome_of(self, notification: str) -> str | None:
+        entry = self.world.ledger.items.get((notification,), {})
+        outcome: str | None = entry.get("outcome", {}).get("S")
+        return outcome
+
+    def concluded_at(self, notification: str) -> float | None:
+        """When the ledger had its outcome for the first time."""
+        for at, item in self.world.ledger.versions.get((notification,), []):
+            if item is not None and "outcome" in item:
+                return at
+        return None
+
+    @cached_property
+    def secret_was_unreadable(self) -> bool:
+        lines = self.world.lines.lines
+        return any(line[2] == "the signing secret could not be read" for line in lines)
 
     # How the stream was processed
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
 from tests.simulation.case import Case
+from tests.simulation.fetched import mailboxes_are_served
 from tests.simulation.history import Built, History
 from tests.simulation.ids import ROUNDS, T
 from tests.simulation.lambdas import End
+from tests.simulation.mailboxes import Fetched
 from tests.simulation.policy import (
     FAILURE,
     SUCCESS,
@@ -49,8 +51,12 @@ from tests.simulation.told import (
 
 SECRET_MAY_BE_OLD = 90.0
 """Seconds that a rotated secret may stay unnoticed: the functions read it again every minute."""
+UNREADABLE_SECRET = 180.0
+"""Seconds more, if it could not be read: then the known one is used."""
 
 LONGEST_WAIT = 900
+LONGEST_REQUEST = 31.0
+"""Seconds from the signing of what is fetched until it is there."""
 LATER_STATUSES = {408, 425, 429}
 FINAL_SERVER_ERRORS = {501, 505}
 
@@ -72,6 +78,7 @@ def check(run: Run) -> Case:
         told_once,
         sent_once,
         where_to,
+        mailboxes_are_served,
         attempts_and_waits,
         outcomes_follow_answers,
         on_the_wire,
@@ -162,7 +169,7 @@ def sent_once(case: Case) -> None:
     for each, posts in history.posts.items():
         name = history.by_id[each][0].name
         case.expect("the same id has one body", len({post.body for post in posts}) == 1, name)
-        concluded = _concluded_at(history, each)
+        concluded = history.concluded_at(each)
         for post in posts:
             case.expect(
                 "what the ledger has concluded is not sent again",
@@ -183,13 +190,6 @@ def _conclusive(post: Post) -> bool:
     if isinstance(post.told, Responded):
         return not try_later(post.told.status)
     return isinstance(post.told, Forbidden)
-
-
-def _concluded_at(history: History, each: str) -> float | None:
-    for at, item in history.world.ledger.versions.get((each,), []):
-        if item is not None and "outcome" in item:
-            return at
-    return None
 
 
 # The table "Answer → outcome"
@@ -252,15 +252,20 @@ def outcomes_follow_answers(case: Case) -> None:
             _follows(history, built, outcome, detail["attempts"]),
             f"{name}: {[post.told for post in posts]}",
         )
-        if not history.world.faults.struck and outcome != "superseded":
-            case.expect("attempts are counted", detail["attempts"] == (len(posts) or 1), name)
+        pushed = outcome != "superseded" and each not in history.deposits
+        made = len(posts) + (each in history.world.receivers.forbidden)
+        if not history.world.faults.struck and pushed:
+            case.expect("attempts are counted", detail["attempts"] == made, name)
 
 
 def _follows(history: History, built: Built, outcome: str, attempts: int) -> bool:
     told = [post.told for post in history.posts.get(built.id, [])]
     statuses = [answer.status for answer in told if isinstance(answer, Responded)]
     last = attempts >= history.world.stack.max_attempts
-    behaviour = history.world.receivers.behaviours.get(built.endpoint)
+    if (built.id, outcome) in history.world.mailboxes.asked:
+        return True
+    if outcome == "failed" and built.id in history.deposits:
+        return True  # asked elsewhere
     match outcome:
         case "accepted":
             return any(200 <= status < 300 for status in statuses)
@@ -268,7 +273,7 @@ def _follows(history: History, built: Built, outcome: str, attempts: int) -> boo
             refused = any(not 200 <= each < 300 and not try_later(each) for each in statuses)
             return refused or (last and any(map(try_later, statuses)))
         case "failed":
-            forbidden = behaviour is not None and not behaviour.allowed
+            forbidden = built.id in history.world.receivers.forbidden
             lost = built.id in history.world.receivers.lost
             unreachable = lost or any(isinstance(each, Unreachable) for each in told)
             return forbidden or (last and unreachable)
@@ -282,7 +287,8 @@ def _follows(history: History, built: Built, outcome: str, attempts: int) -> boo
 def on_the_wire(case: Case) -> None:
     """Bodies, headers and signatures."""
     history = case.history
-    for post in history.world.receivers.posts:
+    told: list[Post | Fetched] = [*history.world.receivers.posts, *history.world.mailboxes.fetched]
+    for post in told:
         built = history.by_id[post.notification_id][0]
         body = json.loads(post.body)
         case.expect(
@@ -292,7 +298,11 @@ def on_the_wire(case: Case) -> None:
         )
         stamp = post.headers["webhook-timestamp"]
         case.expect(
-            "the timestamp is that of the attempt", int(stamp) == int(post.at + 1e-5), built.name
+            "the timestamp is that of the attempt",
+            int(post.at - LONGEST_REQUEST) <= int(stamp) <= int(post.at + 1e-5)
+            if isinstance(post, Fetched)
+            else int(stamp) == int(post.at + 1e-5),
+            built.name,
         )
         signed = f"{built.id}.{stamp}.".encode() + post.body
         valid = {
@@ -301,7 +311,8 @@ def on_the_wire(case: Case) -> None:
         }
         signatures = set(post.headers["webhook-signature"].split(" "))
         case.expect("the signature is the receiver's", signatures & valid, built.name)
-        case.expect("the content type is JSON", post.headers["content-type"] == "application/json")
+        pushed = isinstance(post, Fetched) or post.headers["content-type"] == "application/json"
+        case.expect("the content type is JSON", pushed)
 
 
 def _key(secret: str, receiver: str) -> bytes:
@@ -311,7 +322,8 @@ def _key(secret: str, receiver: str) -> bytes:
 def _secrets_at(history: History, at: float) -> set[str]:
     """The secrets that a receiver accepts: current and previous, and what just was one of them."""
     changes = history.world.secrets.changes
-    early = [secret for when, secret in changes if when <= at - SECRET_MAY_BE_OLD]
+    old = SECRET_MAY_BE_OLD + (UNREADABLE_SECRET if history.secret_was_unreadable else 0.0)
+    early = [secret for when, secret in changes if when <= at - old]
     late = [secret for when, secret in changes if when <= at]
     return {*early[-2:], *late[len(early) :], *late[-2:]}
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.receivers import Behaviour, Mail, Reply
 
 
 class Action(Enum):
@@ -46,6 +46,7 @@ SILENT = Behaviour((Reply(status=None, trouble="timeout", seconds=1000.0),))
 SLOW = Behaviour((Reply(seconds=2.0),))
 FLAKY = Behaviour((Reply(503), Reply(503), Reply(200)))
 FORBIDDEN = Behaviour(allowed=False)
+MAILBOXES = {mail: Behaviour(mail=mail) for mail in Mail}
 
 
 def rejecting(status: int = 400, first: int = 0) -> Behaviour:

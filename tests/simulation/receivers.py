@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from fl_notifications.deliveries.post import (
     Answer,
@@ -30,12 +31,29 @@ class Reply:
     seconds: float = 0.05
 
 
+class Mail(Enum):
+    """How a participant that nobody can call treats its mailbox."""
+
+    PROMPT = "asks often, and accepts"
+    REJECTS = "rejects"
+    NEVER = "never asks"
+    LATE = "asks for the first time when it is too late"
+    CRASHES = "dies after each second notification that it got"
+    TWO = "two processes, of which one accepts and one rejects"
+    CLOCK_OFF = "its clock is ten minutes ahead"
+
+
 @dataclass(frozen=True)
 class Behaviour:
-    """What a receiver answers, one reply after the other; the last one again and again."""
+    """What a receiver answers, one reply after the other; the last one again and again.
+
+    Attributes:
+        mail: how it treats its mailbox; None: it has an endpoint.
+    """
 
     replies: tuple[Reply, ...] = (Reply(),)
     allowed: bool = True
+    mail: Mail | None = None
 
 
 @dataclass(eq=False)
@@ -72,6 +90,7 @@ class Receivers:
 
     Attributes:
         lost: the ids of notifications that an attempt did not get through to their receiver.
+        forbidden: the ids of those whose address was not allowed.
     """
 
     kernel: Kernel
@@ -79,6 +98,7 @@ class Receivers:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     posts: list[Post] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
     _seen: dict[str, int] = field(default_factory=dict)
 
     def reply(self, url: str) -> Reply:
@@ -111,6 +131,7 @@ class SimulatedPoster:
         kernel = receivers.kernel
         process.check()
         if not receivers.behaviours.get(url, Behaviour()).allowed:
+            receivers.forbidden.add(headers["webhook-id"])
             return Forbidden("address not allowed")
         fault = self._faults.at(Occasion.POST, kernel.now - kernel.start)
         kind = fault.kind if fault is not None else None

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 
 from tests.aws.expressions import Item
 from tests.simulation.plans import Action, Plan, Stamps, Step
+from tests.simulation.receivers import Behaviour
 from tests.simulation.timeline import PARTICIPANT, RUNNING, TRAINING
 from tests.simulation.world import TRAININGS, World
 
@@ -81,8 +82,13 @@ class Server:
 
     def endpoint(self, index: int, move: int = 0) -> str:
         """Where a participant is reached: at first, and after so many moves."""
+        if self._behaviour(index, move).mail is not None:
+            return "mailbox:"
         place = 1 + move % (MOVES - 1) if move else 0
         return f"https://p{index}-{place}.t{self.number}.example/notify"
+
+    def _behaviour(self, index: int, move: int) -> Behaviour:
+        return (self.plan.moved if move else None) or self.plan.participants[index]
 
     def actor_endpoint(self, move: int) -> str:
         return f"https://actor-{move % MOVES}.t{self.number}.example/notify"
@@ -92,9 +98,13 @@ class Server:
         behaviours = self.world.receivers.behaviours
         for move in range(MOVES):
             behaviours[self.actor_endpoint(move)] = self.plan.actor
-            for index, behaviour in enumerate(self.plan.participants):
-                later = (move and self.plan.moved) or behaviour
-                behaviours[self.endpoint(index, move)] = later
+            for index in range(len(self.plan.participants)):
+                behaviour = self._behaviour(index, move)
+                if behaviour.mail is not None:
+                    uuid = self.participant_uuid(index)
+                    self.world.mailboxes.register(uuid, behaviour.mail)
+                else:
+                    behaviours[self.endpoint(index, move)] = behaviour
         for index in range(len(self.plan.participants)):
             self.join(index)
         self.least = self.plan.min_participants

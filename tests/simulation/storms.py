@@ -11,6 +11,7 @@ from tests.simulation.plans import (
     FLAKY,
     FORBIDDEN,
     HEALTHY,
+    MAILBOXES,
     SILENT,
     SLOW,
     Action,
@@ -18,7 +19,7 @@ from tests.simulation.plans import (
     Step,
     rejecting,
 )
-from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.receivers import Behaviour, Mail, Reply
 from tests.simulation.scenario import A_PAGE_AN_INVOCATION, LOCAL, Scenario, run
 
 _MANY = (
@@ -91,6 +92,8 @@ def _behaviour(chance: random.Random) -> Behaviour:
             for _ in range(chance.randrange(1, 6))
         )
         return Behaviour((*replies, Reply()))
+    if chance.random() < 0.2:
+        return MAILBOXES[chance.choice(list(Mail))]
     return chance.choice((SLOW, FLAKY, FLAKY, DEAD, SILENT, FORBIDDEN, rejecting(410, first=3)))
 
 

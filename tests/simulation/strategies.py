@@ -10,6 +10,7 @@ from tests.simulation.plans import (
     FLAKY,
     FORBIDDEN,
     HEALTHY,
+    MAILBOXES,
     SILENT,
     SLOW,
     Action,
@@ -18,7 +19,7 @@ from tests.simulation.plans import (
     Step,
     rejecting,
 )
-from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.receivers import Behaviour, Mail, Reply
 from tests.simulation.scenario import A_PAGE_AN_INVOCATION, LARGEST, LOCAL, SMALLEST, Scenario
 
 RETRY_AFTERS = (None, "0", "7", "120", "100000", "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "-5")
@@ -42,6 +43,7 @@ replies = st.one_of(
 behaviours = st.one_of(
     st.just(HEALTHY),
     st.sampled_from((DEAD, SILENT, SLOW, FLAKY, FORBIDDEN, rejecting(), rejecting(first=2))),
+    st.sampled_from(tuple(MAILBOXES.values())),
     st.builds(Behaviour, st.lists(replies, min_size=1, max_size=8).map(tuple)),
 )
 PAUSES = (0.0, 0.05, 0.3, 1.0, 5.0, 20.0, 60.0, 290.0, 400.0, 4000.0)
@@ -53,7 +55,7 @@ ACTIONS = (
     *(Action.MOVE_ACTOR, Action.FINISH_AND_CLEAN, Action.FAIL_AND_CLEAN, Action.RESTART),
     *(Action.RAISE, Action.SPOIL_OPTIONS, Action.CREATE, Action.REDRIVE, Action.UPGRADE),
 )
-FUNCTIONS = ("BuildNotifications", "DeliverNotification", "CallbackFailure")
+FUNCTIONS = ("BuildNotifications", "DeliverNotification", "CallbackFailure", "Mailbox", "Sweep")
 CALLS = (
     "batch_get_item",
     "batch_write_item",
@@ -81,6 +83,19 @@ class Focus:
 
 
 EVERYTHING = Focus()
+MAILS = Focus(
+    behaviours=st.sampled_from((*MAILBOXES.values(), HEALTHY)),
+    actions=(
+        *(Action.NEXT_ROUND, Action.NEXT_ROUND, Action.REJOIN, Action.LEAVE, Action.JOIN),
+        *(Action.MOVE, Action.FINISH, Action.RESTART, Action.FAIL, Action.RESUME, Action.ROTATE),
+    ),
+    pauses=(0.0, 0.3, 1.0, 3.0, 5.0, 60.0, 400.0, 4000.0),
+    occasions=(Occasion.CALL, Occasion.CALL, Occasion.INVOKE, Occasion.EVENT, Occasion.DELETE),
+    places=("Mailbox", "Sweep", "DeliverNotification", "batch_write_item", "put_events", "query"),
+    outages=False,
+)
+"""Mailboxes whose functions die, and participants that do."""
+
 MEMBERSHIPS = Focus(
     behaviours=st.sampled_from((HEALTHY, HEALTHY, DEAD, FLAKY, rejecting(first=1))),
     actions=(
@@ -176,7 +191,7 @@ def _plans(draw: st.DrawFn, focus: Focus) -> Plan:
         clock=draw(st.sampled_from((0.0, 0.0, 0.0, 7200.0, 20.0, -240.0, -7200.0))),
         stamps=draw(st.sampled_from((*[Stamps.FULL] * 4, *Stamps))),
         late_joiners=draw(st.sampled_from((None, "current_round"))),
-        moved=draw(st.none() | st.just(HEALTHY)),
+        moved=draw(st.sampled_from((None, HEALTHY, MAILBOXES[Mail.PROMPT]))),
     )
 
 

@@ -51,6 +51,15 @@ RUNS = {
         faults=(Fault(Occasion.CALL, 10, Kind.LATE, 1),),
         parameters=LOCAL,
     ),
+    # The same, though the ledger was tried again at once, and took it: the first write came last.
+    "a write of the ledger that takes effect after it was done again": Scenario(
+        plans=(bare(Behaviour((Reply(), Reply(None), Reply()))),),
+        steps=(START,),
+        faults=tuple(
+            Fault(Occasion.CALL, number, Kind.LATE, 1, "batch_write_item") for number in (1,)
+        ),
+        parameters=LOCAL,
+    ),
     # The event of an earlier rejection came after the participant had joined again.
     "a late event must not remove who has joined again": Scenario(
         plans=(Plan((rejecting(),), policy="strict"),),

@@ -18,6 +18,7 @@ from tests.simulation.strategies import (
     CHANGES,
     EVERYTHING,
     FAILURES,
+    MAILS,
     MEMBERSHIPS,
     REPEATS,
     scenarios,
@@ -72,6 +73,12 @@ def test_changes_that_overtake_each_other(scenario: Scenario) -> None:
 @runs(120)
 @given(scenarios(MEMBERSHIPS))
 def test_who_leaves_and_joins_again_and_what_begins_again(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+@runs(60)
+@given(scenarios(MAILS))
+def test_mailboxes_that_are_emptied_late_twice_or_never(scenario: Scenario) -> None:
     check(run(scenario))
 
 

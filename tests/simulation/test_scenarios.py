@@ -8,13 +8,14 @@ from tests.simulation.plans import (
     DEAD,
     FLAKY,
     HEALTHY,
+    MAILBOXES,
     Action,
     Plan,
     Stamps,
     Step,
     rejecting,
 )
-from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.receivers import Behaviour, Mail, Reply
 from tests.simulation.scenario import LOCAL, Scenario, run
 
 A = Action
@@ -259,6 +260,32 @@ RUNS = {
         MANY, (5.0, A.FAIL), (5.0, A.UPGRADE), (5.0, A.RESUME), (5.0, A.NEXT_ROUND)
     ),
     "an upgrade before the end": scenario(MANY, (5.0, A.UPGRADE), (5.0, A.FINISH), (0.1, A.LEAVE)),
+}
+
+RUNS |= {
+    f"a mailbox: {mail.value}": Scenario(
+        plans=(
+            Plan((MAILBOXES[mail], HEALTHY, MAILBOXES[Mail.PROMPT]), policy="quorum"),
+            Plan((MAILBOXES[mail], MAILBOXES[Mail.PROMPT]), joined_at=False),
+        ),
+        steps=(
+            *(Step(0.5, A.START, number) for number in range(2)),
+            *(Step(60.0, A.NEXT_ROUND, number) for number in range(2)),
+            *(Step(5.0, action, number) for action in (A.REJOIN, A.SWAG) for number in range(2)),
+            *(Step(9 * HOUR, A.NEXT_ROUND, number) for number in range(2)),
+            *(Step(1.0, A.FINISH_AND_CLEAN, number) for number in range(2)),
+        ),
+    )
+    for mail in Mail
+} | {
+    "moves from its mailbox to an endpoint": scenario(
+        Plan((MAILBOXES[Mail.LATE], HEALTHY), policy="quorum", moved=HEALTHY),
+        *((5.0, A.MOVE), (5.0, A.NEXT_ROUND), (5.0, A.REJOIN), (5.0, A.FINISH)),
+    ),
+    "moves from an endpoint to a mailbox while a notice is retried": scenario(
+        Plan((DEAD, HEALTHY), policy="quorum", moved=MAILBOXES[Mail.PROMPT]),
+        *((8.0, A.MOVE), (60.0, A.NEXT_ROUND), (5.0, A.FINISH)),
+    ),
 }
 
 

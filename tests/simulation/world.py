@@ -21,6 +21,10 @@ from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
 from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings as DelivererSettings
+from functions.mailbox import bootstrap as mailbox
+from functions.mailbox.settings import Settings as MailboxSettings
+from functions.sweep import bootstrap as sweep
+from functions.sweep.settings import Settings as SweepSettings
 from tests.aws.dynamodb import DynamoDB, Table
 from tests.aws.eventbridge import EventBridge, Rule
 from tests.aws.kernel import (
@@ -46,6 +50,7 @@ from tests.simulation.lambdas import (
     StreamPoller,
     failed_ids,
 )
+from tests.simulation.mailboxes import Mailboxes, Sweeps
 from tests.simulation.receivers import Receivers, SimulatedPoster
 from tests.simulation.stack import Stack, read_stack
 
@@ -147,7 +152,7 @@ class World:
         self.dynamodb.transaction_seconds = TRANSACTION_SECONDS
         self.trainings = self.dynamodb.add(Table(kernel, TRAININGS, "training_uuid", "entity"))
         self.ledger = self.dynamodb.add(Table(kernel, LEDGER, "notification_id"))
-        self.dynamodb.add(
+        self.waiting = self.dynamodb.add(
             Table(kernel, WAITING, "owner", "what", indexes={"due": ("due_shard", "due_at")})
         )
         self.sqs = Sqs()
@@ -171,6 +176,11 @@ class World:
             self.callbacks_dlq,
             retries=stack.callback_retries,
         )
+        self.mailbox = self._function("Mailbox", self._mailbox)
+        self.sweep = self._function("Sweep", self._sweep)
+        self.mailboxes = Mailboxes(kernel, self.mailbox, self.secrets)
+        self.mailboxes.watch(self.waiting)
+        self.sweeps = Sweeps(kernel, self.sweep, self.waiting)
         self.stream_poller = StreamPoller(
             kernel, faults, self.trainings, self.build, self.stream_dlq, stack.stream
         )
@@ -189,7 +199,8 @@ class World:
     @property
     def functions(self) -> list[Function]:
         success = self.call_back_success.function
-        return [self.build, self.deliver, success, self.call_back_failure]
+        asked = [self.mailbox, self.sweep]
+        return [self.build, self.deliver, success, self.call_back_failure, *asked]
 
     @property
     def invocations(self) -> Iterator[Invocation]:
@@ -219,6 +230,8 @@ class World:
 
     def upgrade(self) -> None:
         """Become this version of the service: runs and memberships are known from now on."""
+        if not self.of_an_older_version:
+            return
         self.of_an_older_version = False
         self.upgraded_at = self.kernel.now
         for key in list(self.ledger.items):
@@ -398,6 +411,53 @@ class World:
             wait=self._wait,
         )
         return lambda event, context: deliverer.process(event, _seconds(context))
+
+    def _mailbox(self, process: Process) -> Handler:
+        function = self.mailbox
+        served = mailbox.build(
+            MailboxSettings(
+                **_FUNCTION,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
+                waiting_table=WAITING,
+                outcomes_bus=BUS,
+                signing_secret_arn=SECRET,
+                mailbox_poll_min_seconds=2,
+                mailbox_poll_max_seconds=60,
+            ),
+            mailbox.Clients(
+                dynamodb=self._client(process, function, "dynamodb", self.dynamodb),
+                events=self._client(process, function, "events", self.bus),
+                secretsmanager=self._client(process, function, "secretsmanager", self.secrets),
+            ),
+            self._journal(),
+            clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
+            jitter=self.jitter,
+        )
+        return lambda event, _: served.answer(event)
+
+    def _sweep(self, process: Process) -> Handler:
+        function = self.sweep
+        sweeper = sweep.build(
+            SweepSettings(
+                **_FUNCTION,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
+                waiting_table=WAITING,
+                outcomes_bus=BUS,
+                deliveries_dlq_url=self.deliveries_dlq.url,
+            ),
+            sweep.Clients(
+                dynamodb=self._client(process, function, "dynamodb", self.dynamodb),
+                sqs=self._client(process, function, "sqs", self.sqs),
+                events=self._client(process, function, "events", self.bus),
+            ),
+            self._journal(),
+            clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
+        )
+        return lambda _, context: sweeper.sweep(_seconds(context))
 
     def _callback_success(self, process: Process) -> Handler:
         function = self.call_back_success.function

@@ -21,7 +21,7 @@ class StepKind(StrEnum):
     BUILT = "built"
     HELD_BACK = "held back"
     ATTEMPTED = "attempted"
-    DEPOSITED = "deposited"
+    DEPOSITED = "deposited"  # in its receiver's mailbox, instead of an attempt
     FETCHED = "fetched"
     ACKNOWLEDGED = "acknowledged"
     CONCLUDED = "concluded"
