@@ -106,6 +106,16 @@ def _quorum(seen: Evidence) -> Iterator[Check]:
         (accepted(flaky), set(attempts(flaky))),
         (WHOLE, {FAILURES + 1}),
     )
+    firewalled = cast.role("firewalled")
+    yield _same(
+        "the one behind a firewall: the same, fetched from its mailbox; nobody has called it",
+        (
+            accepted(firewalled),
+            _once(firewalled),
+            {entry.attempts for entry in about(seen.ledger, cast, firewalled)},
+        ),
+        (WHOLE, True, {0}),
+    )
     yield _same(
         "the late one: the start when it joined, and all from the next round on",
         (accepted(late), _once(late)),
