@@ -447,7 +447,7 @@ class _Invocation:
             for _, group in steps:
                 self._give_up(group.messages, "the ledger did not take it")
         else:
-            self._unrecorded.extend(steps)
+            self._unrecorded.extend((_waiting_longer(step), group) for step, group in steps)
             self._record_again_at = self._on.clock.monotonic() + min(
                 self._record_wait, self._left() - RESERVE_SECONDS
             )
@@ -512,3 +512,8 @@ class _Invocation:
     def _oldest(self) -> float:
         """When the oldest POST that is under way was started: they are kept in that order."""
         return next(iter(self._under_way.values())).started
+
+
+def _waiting_longer(step: Step) -> Step:
+    """A step whose write seemed to fail: it may still take effect, before the next attempt ends."""
+    return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))

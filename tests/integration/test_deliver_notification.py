@@ -988,6 +988,17 @@ def test_a_table_that_throttles_costs_time_and_no_second_post(
     assert len(two.posts("one")) == len(two.posts("two")) == 1
 
 
+def test_after_a_write_that_seemed_to_fail_the_next_attempt_waits_until_it_cannot_come_late(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one")))
+    faults = Faults(deliver.app.clients.sqs)
+    Faults(deliver.app.clients.dynamodb).refuse("BatchWriteItem", "InternalServerError", times=1)
+    assert run(stack, deliver) == ["one-1"]
+    assert waits(faults) == [TROUBLE_SECONDS]
+
+
 def test_the_ledger_is_tried_until_time_is_nearly_over(
     stack: Stack, hasty: Function, two: Receivers
 ) -> None:
