@@ -117,7 +117,7 @@ class Bench:
         return Figure(name, shares, "x", round(1 / 3.5, 3), foreign, note)
 
     def fan_out(self, runs: int) -> Iterator[Figure]:
-        """One invocation of the builder for very many participants."""
+        """One segment of a training with very many participants."""
 
         def once() -> tuple[dict[str, Any], dict[str, Any]]:
             built = self._child("fan_out", "builder", count=str(PARTICIPANTS))
@@ -132,7 +132,7 @@ class Bench:
         cpu = _series(built["cpu"] / bare["cpu"] for built, bare in results)
         memory = _series(built["memory_mib"] for built, _ in results)
         growth = _series(built["memory_mib"] - built["memory_mib_of_few"] for built, _ in results)
-        name = f"builder, {PARTICIPANTS:,} participants"
+        name = f"a segment of {PARTICIPANTS:,} participants"
         note = f"in CPU seconds {cpu.middle:.2f} x"
         yield Figure(f"{name}, over a bare loop", ratios, "x", 1.3, foreign, note)
         yield Figure(f"{name}, wall time", seconds, "s", 600, foreign)
@@ -144,14 +144,14 @@ class Bench:
     def _million(self, cpu_seconds: float) -> Iterator[Figure]:
         """More participants than one invocation has time for; one of them is killed."""
         result = self._child("million", str(MANY), str(cpu_seconds), servers=False)
-        name = f"builder, {MANY:,} participants (simulated time)"
+        name = f"a segment of {MANY:,} participants (simulated time)"
         note = (
             f"at {CPU_SHARE:.0%} of a core, {cpu_seconds * 1e6:.0f} us of it each; the second "
             f"invocation is killed after {million.KILLED_AFTER_SECONDS:.0f} s; "
             f"{result['repeated']:,.0f} are enqueued again, with the same ids"
         )
         yield Figure(f"{name}, invocations", _series([result["invocations"]]), "", None, None, note)
-        yield Figure("… the longest of them", _series([result["longest"]]), "s", 900)
+        yield Figure("… the longest of them", _series([result["longest"]]), "s", 60)
         yield Figure("… participants not told", _series([result["missed"]]), "", 0)
         yield Figure("… most memory", _series([result["memory_mib"]]), "MiB", 256)
 

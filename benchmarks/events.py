@@ -5,9 +5,14 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from benchmarks.servers import training_uuid
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.notifications.announcement import Announcement, Notice
+from fl_notifications.notifications.fan_outs import FanOut
+from fl_notifications.trainings.model import Receiver, Training, TrainingState
 
 MODEL: Final = "0d9b2f64-7c1e-4c3a-8e55-b7a1c2d3e4f5"
 SQS_BATCH: Final = 10
@@ -70,6 +75,41 @@ def training_changed(
             }
         ]
     }
+
+
+def fan_out_event(participants: int) -> dict[str, Any]:
+    """The queue's event for the one segment of a training that all its participants lie in."""
+    now = datetime(2026, 11, 24, 9, tzinfo=UTC)
+    source = str(uuid.uuid4().int)[:28]
+    announcement = Announcement(
+        training=Training(
+            training_uuid=training_uuid(participants),
+            state=TrainingState.ONGOING,
+            round=3,
+            model_uuid=MODEL,
+            actor=Receiver(
+                uuid="c0ffee00-5a5a-4b4b-8c8c-d1d1d1d1d1d1",
+                message_endpoint="http://127.0.0.1:8101/actor",
+            ),
+        ),
+        run="1",
+        began_at=now,
+        created_at=now,
+        notices=(Notice(kind=NotificationType.UPDATE_ROUND_START, source=source),),
+    )
+    fan_out = FanOut.of_all(announcement, source, {})[0]
+    record = {
+        "messageId": str(uuid.uuid4()),
+        "receiptHandle": "receipt",
+        "body": fan_out.model_dump_json(),
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "MessageGroupId": fan_out.group,
+            "MessageDeduplicationId": fan_out.deduplication_id,
+        },
+        "eventSource": "aws:sqs",
+    }
+    return {"Records": [record]}
 
 
 def queue_event(messages: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import boto3
 
-from benchmarks.events import SQS_BATCH, Context, training_changed
+from benchmarks.events import SQS_BATCH, Context, fan_out_event
 from benchmarks.measuring import Servers, memory_mib
 from benchmarks.servers import participant_uuid, training_uuid
 from fl_notifications.aws.clients import CLIENT_CONFIG, CONNECTIONS
@@ -28,15 +28,15 @@ FEW: Final = 10_000
 
 
 def build(participants: int) -> float:
-    """The seconds that one invocation of the builder takes."""
-    from functions.build_notifications import app  # noqa: PLC0415 - it reads the environment
+    """The seconds that one segment takes."""
+    from functions.fan_out import app  # noqa: PLC0415 - it reads the environment
 
-    change = training_changed(participants, old=("ONGOING", 2), new=("ONGOING", 3))
+    event = fan_out_event(participants)
     started = time.monotonic()
-    answer = app.lambda_handler(change, Context(remaining_ms=890_000))  # type: ignore[arg-type]
+    answer = app.lambda_handler(event, Context(remaining_ms=890_000))  # type: ignore[arg-type]
     took = time.monotonic() - started
     if answer["batchItemFailures"]:
-        raise RuntimeError("the builder reports a failure")
+        raise RuntimeError("the function reports a failure")
     return took
 
 

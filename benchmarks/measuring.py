@@ -76,6 +76,7 @@ class Servers:
             "LEDGER_TABLE": "fl-notifications-Ledger-1ABCDEFGHIJKL",
             "DELIVERIES_QUEUE_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/deliveries.fifo",
             "DELIVERIES_DLQ_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/dlq.fifo",
+            "FAN_OUTS_QUEUE_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/fan-outs.fifo",
             "STREAM_DLQ_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/stream-dlq",
             "CALLBACKS_DLQ_URL": f"http://127.0.0.1:{self.aws_port}/000000000000/callbacks-dlq",
             "OUTCOMES_BUS": "fl-notifications-outcomes",

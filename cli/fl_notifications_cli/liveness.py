@@ -71,8 +71,8 @@ def table(found: Sequence[ParticipantStatus], now: datetime) -> Table:
     """Show participants, one a line.
 
     Args:
-        found: What is known of them.
-        now: The time, for ages.
+        found: what is known of them.
+        now: the time, for ages.
     """
     made = plain_table("participant", "by", "last told", "answer", "when", "reported", "polled")
     for each in found:

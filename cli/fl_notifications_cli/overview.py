@@ -46,11 +46,11 @@ class QueueState:
     """One queue.
 
     Args:
-        name: What lies in it, in words.
-        waiting: Messages that can be received.
-        in_flight: Messages that are being worked on, or wait for their next attempt.
-        delayed: Messages that were sent with a delay.
-        oldest_seconds: Age of the oldest message, in seconds.
+        name: what lies in it, in words.
+        waiting: messages that can be received.
+        in_flight: messages that are being worked on, or wait for their next attempt.
+        delayed: messages that were sent with a delay.
+        oldest_seconds: age of the oldest message, in seconds.
     """
 
     name: str
@@ -70,8 +70,8 @@ class AlarmState:
     """One alarm that rings.
 
     Args:
-        name: Its name.
-        since: Since when.
+        name: its name.
+        since: since when.
         reason: CloudWatch's words.
     """
 
@@ -85,12 +85,12 @@ class RunningTraining:
     """One training that is running.
 
     Args:
-        training_uuid: Which.
-        state: Its state.
-        round: Its round.
-        participants: How many it has; None if not counted.
-        more: Whether there are more participants than were counted.
-        last_update: When the FL server last touched it, as it wrote it.
+        training_uuid: which.
+        state: its state.
+        round: its round.
+        participants: how many it has; None if not counted.
+        more: whether there are more participants than were counted.
+        last_update: when the FL server last touched it, as it wrote it.
     """
 
     training_uuid: str
@@ -106,9 +106,9 @@ class Trainings:
     """The trainings in the table.
 
     Args:
-        running: Those in flight.
-        states: How many there are in each state.
-        complete: Whether the whole table was looked at.
+        running: those in flight.
+        states: how many there are in each state.
+        complete: whether the whole table was looked at.
     """
 
     running: tuple[RunningTraining, ...]
@@ -121,13 +121,13 @@ class OutcomeGroup:
     """Notifications of one training that ended alike.
 
     Args:
-        training_uuid: The training.
+        training_uuid: the training.
         outcome: accepted, rejected, failed or superseded.
-        notification_type: Their type; None for those that were accepted, whatever they are.
-        round: The round that they announce, if they do.
-        why: Status or reason; empty for those that were accepted.
-        number: How many.
-        last: The last one's conclusion: when, and who got it.
+        notification_type: their type; None for those that were accepted, whatever they are.
+        round: the round that they announce, if they do.
+        why: status or reason; empty for those that were accepted.
+        number: how many.
+        last: the last one's conclusion: when, and who got it.
     """
 
     training_uuid: str
@@ -144,11 +144,11 @@ class Outcomes:
     """What was concluded lately.
 
     Args:
-        window: How far back was looked: `RECENT`, or further if nothing happened.
-        groups: What was concluded, training by training, the one that changed last first, in each
+        window: how far back was looked: `RECENT`, or further if nothing happened.
+        groups: what was concluded, training by training, the one that changed last first, in each
             the worst first.
-        recent: How many notifications ended how within `RECENT`.
-        complete: Whether all lines of that time were read.
+        recent: how many notifications ended how within `RECENT`.
+        complete: whether all lines of that time were read.
     """
 
     window: timedelta
@@ -162,13 +162,13 @@ class Overview:
     """All of it; None is what can't be had.
 
     Args:
-        at: When it was asked for.
-        queues: One for each of `QUEUES`.
-        alarms: The alarms that ring.
-        alarm_count: How many alarms the stack has.
-        trainings: What the trainings table says.
-        outcomes: What the log says.
-        problems: What can't be had, and why.
+        at: when it was asked for.
+        queues: one for each of `QUEUES`.
+        alarms: the alarms that ring.
+        alarm_count: how many alarms the stack has.
+        trainings: what the trainings table says.
+        outcomes: what the log says.
+        problems: what can't be had, and why.
     """
 
     at: datetime
@@ -184,8 +184,8 @@ def look(stack: Stack, now: datetime) -> Overview:
     """Ask a stack how it is doing.
 
     Args:
-        stack: The stack.
-        now: The current time, with an offset.
+        stack: the stack.
+        now: the current time, with an offset.
     """
     problems: list[str] = []
 

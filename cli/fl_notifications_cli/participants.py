@@ -18,10 +18,10 @@ class Request:
     """A request that arrived, whole.
 
     Attributes:
-        at: When its last byte had arrived, unix time in seconds.
-        path: The URL's path and query.
-        headers: By name in lower case.
-        body: As sent.
+        at: when its last byte had arrived, unix time in seconds.
+        path: the URL's path and query.
+        headers: by name in lower case.
+        body: as sent.
     """
 
     at: float
@@ -62,10 +62,10 @@ class Answer:
     """What a receiver answers.
 
     Attributes:
-        status: The HTTP status; None closes the connection without a word.
-        headers: Beside `Content-Length`.
-        body: As sent.
-        after_seconds: How long it takes.
+        status: the HTTP status; None closes the connection without a word.
+        headers: beside `Content-Length`.
+        body: as sent.
+        after_seconds: how long it takes.
     """
 
     status: int | None = 200
@@ -102,10 +102,10 @@ class Participant:
     """A receiver, with all that it has been sent.
 
     Attributes:
-        uuid: Its identity.
-        name: For people.
-        message_endpoint: Its URL.
-        behaviour: What it answers; may be changed at any time.
+        uuid: its identity.
+        name: for people.
+        message_endpoint: its URL.
+        behaviour: what it answers; may be changed at any time.
     """
 
     def __init__(self, name: str, uuid: str, message_endpoint: str, behaviour: Behaviour) -> None:
@@ -164,8 +164,8 @@ class ParticipantServer:
     Use it as a context manager: it listens from the beginning, and stops at the end.
 
     Args:
-        port: Where; 0 takes a free one.
-        public_url: Where it is reached from outside, if something forwards requests to it.
+        port: where; 0 takes a free one.
+        public_url: where it is reached from outside, if something forwards requests to it.
     """
 
     def __init__(self, port: int = 0, *, public_url: str | None = None) -> None:

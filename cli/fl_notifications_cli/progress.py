@@ -11,7 +11,7 @@ class Steps:
     """Shows steps, one line each; on a terminal with a clock that runs while a step does.
 
     Args:
-        console: Where to; None shows nothing (for tests).
+        console: where to; None shows nothing (for tests).
     """
 
     def __init__(self, console: Console | None) -> None:

@@ -114,7 +114,7 @@ def find_endpoint(stack: Stack, receiver_uuid: str) -> str:
     """Where a participant is to be reached, as the trainings table says it.
 
     Raises:
-        CommandError: It takes part in nothing, or in trainings that say different things.
+        CommandError: it takes part in nothing, or in trainings that say different things.
     """
     request: ScanInputTypeDef = {
         "TableName": stack.output("TrainingsTable"),

@@ -153,8 +153,8 @@ def find_training(stack: Stack, text: str) -> TrainingRow:
     """The training that a uuid, or the beginning of one, means.
 
     Raises:
-        CommandError: There is none, or more than one.
-        ClientError: The table can't be read.
+        CommandError: there is none, or more than one.
+        ClientError: the table can't be read.
     """
     client, table = stack.client("dynamodb"), stack.output("TrainingsTable")
     if is_uuid(text):

@@ -59,10 +59,10 @@ class Stack:
     """A deployed stack.
 
     Attributes:
-        name: The CloudFormation stack's name.
-        region: The AWS region.
-        endpoint_url: The emulator's address; None on AWS.
-        outputs: The stack's outputs, by name.
+        name: the CloudFormation stack's name.
+        region: the AWS region.
+        endpoint_url: the emulator's address; None on AWS.
+        outputs: the stack's outputs, by name.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Stack:
         """Return an output's value.
 
         Raises:
-            StackNotFoundError: The stack has no such output: an older version, or another stack.
+            StackNotFoundError: the stack has no such output: an older version, or another stack.
         """
         try:
             return self.outputs[name]
@@ -121,11 +121,11 @@ def new_client(
     """Make a boto3 client.
 
     Args:
-        service: The service's name.
-        region: The AWS region; None takes the caller's.
-        endpoint_url: The emulator's address, where neither the caller's proxies, profile nor
+        service: the service's name.
+        region: the AWS region; None takes the caller's.
+        endpoint_url: the emulator's address, where neither the caller's proxies, profile nor
             configuration must matter; None for AWS, with the caller's settings.
-        config: What differs from the usual configuration.
+        config: what differs from the usual configuration.
     """
     if endpoint_url is None:
         return boto3.Session(region_name=region).client(
@@ -176,13 +176,13 @@ def find_stack(
     """Find a stack that answers.
 
     Args:
-        stack_name: The name of a stack on AWS; None for the local one.
-        region: The AWS region, when not the caller's own. Not used for the local stack.
-        stack_file: The local stack's description; by default what `FL_NOTIFICATIONS_STACK` names,
+        stack_name: the name of a stack on AWS; None for the local one.
+        region: the AWS region, when not the caller's own. Not used for the local stack.
+        stack_file: the local stack's description; by default what `FL_NOTIFICATIONS_STACK` names,
             else `.local/stack.json` here, in a directory above, or in the checkout.
 
     Raises:
-        StackNotFoundError: There is none, it doesn't answer, or may not be described.
+        StackNotFoundError: there is none, it doesn't answer, or may not be described.
     """
     if stack_name is not None:
         return _describe(stack_name, region, None)
@@ -250,8 +250,8 @@ def read_outputs(described: "StackTypeDef", endpoint_url: str | None) -> dict[st
     own, at which the same function answers.
 
     Args:
-        described: As CloudFormation describes it.
-        endpoint_url: The emulator's address; None on AWS.
+        described: as CloudFormation describes it.
+        endpoint_url: the emulator's address; None on AWS.
     """
     outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
     if endpoint_url is None:

@@ -137,9 +137,9 @@ def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
     """The overview as a screen.
 
     Args:
-        stack: The stack that was asked.
-        overview: What it answered.
-        width: How many characters fit into a line.
+        stack: the stack that was asked.
+        overview: what it answered.
+        width: how many characters fit into a line.
     """
     place = stack.endpoint_url or stack.region
     parts: list[RenderableType] = [

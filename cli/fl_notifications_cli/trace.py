@@ -189,14 +189,14 @@ def read_stories(reader: LogReader, wanted: Wanted) -> list[TrainingStory]:
     """Read what the log says about trainings.
 
     Args:
-        reader: Reads the stack's log group; its `cut_short` then says whether that was all.
-        wanted: Which steps.
+        reader: reads the stack's log group; its `cut_short` then says whether that was all.
+        wanted: which steps.
 
     Returns:
         One story for each training, in the order in which they begin.
 
     Raises:
-        CommandError: The log can't be read, or there is more than one training that begins so.
+        CommandError: the log can't be read, or there is more than one training that begins so.
     """
     steps: list[Step] = []
     with working("Reading the log") as update:
@@ -217,13 +217,13 @@ def write_page(
     """Write a training's story as one self-contained HTML page.
 
     Args:
-        story: The training's story.
-        to: The file; replaced if it exists.
-        note: What a reader has to know about what is missing, if anything is.
-        name: What receivers are called.
+        story: the training's story.
+        to: the file; replaced if it exists.
+        note: what a reader has to know about what is missing, if anything is.
+        name: what receivers are called.
 
     Raises:
-        CommandError: The file can't be written.
+        CommandError: the file can't be written.
     """
     try:
         to.write_text(

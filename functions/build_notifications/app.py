@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 
 from fl_notifications.aws.batches import PartialItemFailureResponse
-from fl_notifications.aws.clients import CLIENT_CONFIG, CONNECTIONS
+from fl_notifications.aws.clients import CONNECTIONS, PATIENT_CONFIG
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
@@ -22,9 +22,9 @@ logger = make_logger(SERVICE, settings.log_level)
 traces = Traces(os.environ)
 executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="enqueue")
 clients = Clients(
-    dynamodb=boto3.client("dynamodb", config=CLIENT_CONFIG),
-    sqs=boto3.client("sqs", config=CLIENT_CONFIG),
-    events=boto3.client("events", config=CLIENT_CONFIG),
+    dynamodb=boto3.client("dynamodb", config=PATIENT_CONFIG),
+    sqs=boto3.client("sqs", config=PATIENT_CONFIG),
+    events=boto3.client("events", config=PATIENT_CONFIG),
 )
 batches = build(
     settings,

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fl_notifications.aws.batches import PartialItemFailureResponse
+from fl_notifications.clock import Clock
+from fl_notifications.notifications.dead_letters import DeadLetters
 from fl_notifications.outcomes.runs import Runs
 from fl_notifications.telemetry.journal import Journal
-from functions.build_notifications.builder import Builder, OutOfTimeError
-from functions.build_notifications.dead_letters import DeadLetters
+from functions.build_notifications.builder import Builder
 from functions.build_notifications.entries import Entries
 from functions.build_notifications.patience import Patience
 from functions.build_notifications.records import Change
 
-RESERVE_SECONDS: Final = 10.0
+RESERVE_SECONDS: Final = 60.0
 """A record is not begun with less time than this; Lambda brings it again."""
 
 
@@ -25,6 +26,7 @@ class Batches:
     runs: Runs
     dead_letters: DeadLetters
     patience: Patience
+    clock: Clock
     journal: Journal
 
     def process(
@@ -51,7 +53,7 @@ class Batches:
     def _process(
         self, records: list[dict[str, Any]], remaining_seconds: Callable[[], float]
     ) -> list[str]:
-        entries = Entries(self.runs)
+        entries = Entries(self.runs, self.clock)
         served: set[str] = set()
         behind: set[str] = set()
         left: list[str] = []
@@ -64,11 +66,7 @@ class Batches:
                 continue
             try:
                 change = Change.from_record(record)
-                self.builder.build(change, entries, remaining_seconds)
-            except OutOfTimeError as error:
-                self.journal.unfinished(training_uuid, number, f"{error}")
-                behind.add(training_uuid)
-                left.append(number)
+                self.builder.build(change, entries)
             except Exception as error:  # noqa: BLE001 - one training must not stop the others
                 self._note(training_uuid, number, error)
                 behind.add(training_uuid)

@@ -10,6 +10,8 @@ from fl_notifications.aws.batches import Sleep
 from fl_notifications.clock import Clock, SystemClock
 from fl_notifications.deliveries.queue import WINDOW, DeadLetterQueue, DeliveryQueue
 from fl_notifications.notifications.announcer import Announcer
+from fl_notifications.notifications.dead_letters import DeadLetters
+from fl_notifications.notifications.fan_outs import FanOutQueue
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.runs import Runs
 from fl_notifications.outcomes.waiting import WaitingTable
@@ -17,11 +19,10 @@ from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.table import PAGE_SIZE, TrainingTable
 from functions.build_notifications.batch import Batches
 from functions.build_notifications.builder import Builder
-from functions.build_notifications.checkpoints import Checkpoints
-from functions.build_notifications.dead_letters import DeadLetters
 from functions.build_notifications.patience import Patience
 from functions.build_notifications.rounds import Rounds
 from functions.build_notifications.settings import Settings
+from functions.build_notifications.teller import Teller
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -73,13 +74,14 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
         trace_header=trace_header,
         sleep=sleep,
     )
+    trainings = TrainingTable(
+        clients.dynamodb, settings.trainings_table, page_size=page_size, sleep=sleep
+    )
+    fan_outs = FanOutQueue(clients.sqs, settings.fan_outs_queue_url, trace_header, sleep)
     return Batches(
         builder=Builder(
-            trainings=TrainingTable(
-                clients.dynamodb, settings.trainings_table, page_size=page_size, sleep=sleep
-            ),
-            checkpoints=Checkpoints(clients.dynamodb, settings.ledger_table, clock),
-            announcer=Announcer(queue, clock, journal),
+            trainings=trainings,
+            teller=Teller(trainings, Announcer(queue, clock, journal), fan_outs),
             bus=OutcomeBus(
                 clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
             ),
@@ -90,5 +92,6 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
         runs=Runs(clients.dynamodb, settings.ledger_table),
         dead_letters=dead_letters,
         patience=Patience(clock),
+        clock=clock,
         journal=journal,
     )

@@ -19,6 +19,7 @@ from fl_notifications.trainings.model import (
     FINAL_STATES,
     RUNNING_STATES,
     Training,
+    TrainingOptions,
     TrainingState,
 )
 from functions.build_notifications.records import Change
@@ -46,7 +47,7 @@ class Verdict:
     Attributes:
         announcement: what there is to tell; None: nothing.
         event: what there is to put on the bus; its number of participants is still open.
-        run: the entry to write when that is done; None: it stays as it is.
+        run: the entry to write last; None: it stays as it is.
         unreadable: what could not be read, and holds up nothing.
     """
 
@@ -113,8 +114,9 @@ def _run_after(
     if training.state in RUNNING_STATES:
         if run.closed:
             run = replace(run, run=number, began_at=at)
-        round_change = number if kinds else run.round_change
-        return replace(run, ended=None, closed=False, round_change=round_change)
+        if kinds:
+            run = replace(run, round_change=number)
+        return replace(run, ended=None, closed=False)
     if training.state in FINAL_STATES and kinds:
         reason = _reason(training, change, entry)
         return replace(run, ended=End(number, EndedAs(training.state.value), at, reason))
@@ -133,10 +135,10 @@ def _announcement(
 ) -> Announcement | None:
     if not kinds:
         return None
-    if run.ended is not None:
-        training = training.model_copy(update={"error": {"reason": run.ended.reason}})
+    reason = None if run.ended is None else {"reason": run.ended.reason}
+    kept = {"error": reason, "options": TrainingOptions(), "last_update": None}
     return Announcement(
-        training=training,
+        training=training.model_copy(update=kept),
         run=run.run,
         began_at=run.began_at,
         created_at=change.at,
@@ -217,7 +219,7 @@ def _deleted(change: Change, entry: Run | None) -> Verdict:
     if change.by_ttl:
         return Verdict(event=event, run=run)
     kinds = (NotificationType.TRAINING_ERROR,)
-    return Verdict(_announcement(change, run, training, kinds, {}), event, run)
+    return Verdict(_announcement(change, run, training, kinds, {}), event, run=run)
 
 
 def _again(change: Change, entry: Run) -> Verdict:

@@ -78,12 +78,17 @@ class Change:
 
     @property
     def fan_out(self) -> str:
-        """The same for all invocations that one fan-out takes.
-
-        Another one for each dead letter that is redriven: it begins at the first participant again.
-        """
+        """The name of its fan-out: another one for each dead letter that is redriven."""
         letter = self.record.get(REDRIVEN_AS)
         return f"{self.sequence_number}#{letter}" if letter else self.sequence_number
+
+    @property
+    def without_images(self) -> dict[str, Any]:
+        """The record, as far as it is small for sure."""
+        stream = self.record["dynamodb"]
+        kept = ("ApproximateCreationDateTime", "Keys", "SequenceNumber")
+        small = {key: stream[key] for key in kept if key in stream}
+        return {"eventName": self.kind.value, "dynamodb": small}
 
     @property
     def of_training(self) -> bool:

@@ -10,5 +10,6 @@ class Settings(FunctionSettings):
     ledger_table: str
     waiting_table: str
     deliveries_queue_url: str
+    fan_outs_queue_url: str
     stream_dlq_url: str
     outcomes_bus: str

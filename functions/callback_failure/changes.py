@@ -41,7 +41,7 @@ class Cause:
     """Why something is done, as it is written down.
 
     Attributes:
-        reason: in words of ours.
+        reason: from our fixed vocabulary, never the peer's text.
         at: when it happened.
         receiver_uuid: whom it happened to, if anybody.
         notification_id: of the notification that led to it, if one did.
@@ -90,7 +90,7 @@ class Changes:
         Args:
             participant: its item as it was read.
             notification_id: of the notification that led to it.
-            reason: why, in words of ours.
+            reason: from our fixed vocabulary, never the peer's text.
             at: when this is done.
             unless_accepted: not if the notification has been accepted.
             unless_reported: not if this is the last round whose result the server has.

@@ -41,7 +41,7 @@ class NotAttempted:
     """An attempt that could not be made, through a fault of this side: it is none.
 
     Attributes:
-        reason: why, in words of ours.
+        reason: from our fixed vocabulary, never the peer's text.
     """
 
     reason: str

@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
 
         Args:
             status: of HTTP.
-            why: in words of ours.
+            why: from our fixed vocabulary, never the peer's text.
             more: what else the body says.
             headers: beside the usual ones.
         """

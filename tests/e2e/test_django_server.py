@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import call_command
@@ -40,7 +40,7 @@ def server(stack: Stack, setting: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def user(participant: Participant) -> User:
     made: User = User.objects.create(
-        pk=participant.uuid, message_endpoint=participant.message_endpoint
+        pk=UUID(participant.uuid), message_endpoint=participant.message_endpoint
     )
     return made
 

@@ -86,7 +86,7 @@ def test_with_the_policy_error_the_training_ends_and_everybody_stays(
     assert now is not None
     assert now["error"]["M"]["reason"] == {"S": "the round was not over by its deadline"}
     assert now["error"]["M"]["round"] == {"N": "3"}
-    assert set(now["error"]["M"]) == {"reason", "round", "at"}
+    assert set(now["error"]["M"]) == {"reason", "state", "round", "at"}
 
 
 @pytest.mark.parametrize("outcome", ["rejected", "failed", "superseded", None])

@@ -106,11 +106,11 @@ class Receiver:
     """An HTTP server that keeps what it is sent and answers as told.
 
     Args:
-        behaviour: What to do with each connection.
-        host: Address to listen on; all of 127.0.0.0/8 works.
+        behaviour: what to do with each connection.
+        host: address to listen on; all of 127.0.0.0/8 works.
         port: 0 for any.
-        read_request: Whether to read the request before `behaviour` is called.
-        tls: Makes it an https server.
+        read_request: whether to read the request before `behaviour` is called.
+        tls: makes it an https server.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class NameServer:
     """A DNS server on a loopback port, whose answers may change from look-up to look-up.
 
     Args:
-        names: For each name the addresses of the first look-up, the second, and so on; the last
+        names: for each name the addresses of the first look-up, the second, and so on; the last
             are kept. A name with no look-ups at all is never answered; others don't exist.
     """
 

@@ -95,7 +95,8 @@ def _expected(
 
 
 def _of_training(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
-    done, last = moment.handled.done, moment.handled.last
+    handled = moment.handled
+    done, last = max(handled.done, handled.read), max(handled.last, handled.read)
     for each in timeline.memberships:
         there = each.at(moment.number)
         if not there and not each.between(moment.number, last):

@@ -4,7 +4,7 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +211,7 @@ class History:
         """Each training as of each of its changes."""
         streamed = self._done(self.world.stream_poller.batches)
         redriven = self._done(self.world.redriven)
+        read = self._segments_read()
         found = {}
         for training, writes in self.writes.items():
             handled = []
@@ -223,7 +224,18 @@ class History:
                     handled.append(self._given_up(write, last))
                 if number in redriven:
                     handled.append(Handled(write, redriven[number], last, redriven=True))
+            handled = [
+                replace(each, read=read.get(each.write.sequence_number, 0.0)) for each in handled
+            ]
             found[training] = Timeline(training, writes, handled, self.run.upgraded_at)
+        return found
+
+    def _segments_read(self) -> dict[int, float]:
+        """By sequence number: when the last segment of a large training had been told."""
+        found: dict[int, float] = defaultdict(float)
+        for message, invocation in self.world.queue_pollers["FanOuts"].handled:
+            number = int(json.loads(message.body)["name"].partition("#")[0])
+            found[number] = max(found[number], invocation.ended)
         return found
 
     # The state of the table at a moment, and over a while

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from functions.build_notifications.builder import FAN_OUT_RESERVE_SECONDS
+from functions.fan_out.segment import PAGE_RESERVE_SECONDS
 from tests.simulation.clients import Tampering
 from tests.simulation.faults import Fault, Faults, Outage, Storm
 from tests.simulation.plans import Action, Plan, Step
@@ -25,7 +25,7 @@ class Parameters:
 
 LOCAL = Parameters(6, 1, 5, 30)
 """What the local stack is deployed with."""
-A_PAGE_AN_INVOCATION = FAN_OUT_RESERVE_SECONDS + 0.01
+A_PAGE_AN_INVOCATION = PAGE_RESERVE_SECONDS + 0.01
 """Of so long a timeout there is too little left after the first page or two."""
 SMALLEST = Parameters(1, 1, 1, 30)
 LARGEST = Parameters(20, 900, 20, 43_200)
@@ -37,7 +37,7 @@ class Scenario:
 
     Attributes:
         parameters: None: the template's defaults.
-        build_timeout: of BuildNotifications, in seconds; None: the template's.
+        build_timeout: of FanOut, in seconds; None: the template's.
     """
 
     plans: tuple[Plan, ...]
@@ -58,7 +58,7 @@ class Scenario:
         if self.parameters is not None:
             stack = replace(stack, **vars(self.parameters))
         if self.build_timeout is not None:
-            timeouts = {**stack.timeouts, "BuildNotifications": self.build_timeout}
+            timeouts = {**stack.timeouts, "FanOut": self.build_timeout}
             stack = replace(stack, timeouts=timeouts)
         return with_stream(
             stack,

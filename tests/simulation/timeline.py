@@ -139,6 +139,7 @@ class Handled:
         last: when it was processed for the last time.
         redriven: whether it comes from a dead letter.
         given_up: it became one, although it can be read.
+        read: when its participants were read for the last time, if its training is large.
     """
 
     write: Write
@@ -146,6 +147,7 @@ class Handled:
     last: float
     redriven: bool = False
     given_up: Kept | None = None
+    read: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
 from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings as DelivererSettings
+from functions.fan_out import bootstrap as fan_out
+from functions.fan_out.settings import Settings as FanOutSettings
 from functions.mailbox import bootstrap as mailbox
 from functions.mailbox.settings import Settings as MailboxSettings
 from functions.sweep import bootstrap as sweep
@@ -163,11 +165,14 @@ class World:
         self.deliveries.visibility_timeout = stack.visibility_timeout
         self.deliveries.keeps = self.tampering.queued
         self.callbacks = self._queue("Callbacks", dead_letters=self.callbacks_dlq)
+        self.fan_outs_dlq = self._queue("FanOutsDlq.fifo")
+        self.fan_outs = self._queue("FanOuts.fifo", dead_letters=self.fan_outs_dlq)
         self.bus = EventBridge(kernel, faults, BUS)
         self.secrets = SecretsManager(kernel, SECRET, "first master secret")
         self.receivers = Receivers(kernel, stack.request_timeout_seconds)
 
         self.build = self._function("BuildNotifications", self._builder)
+        self.fan_out = self._function("FanOut", self._fan_out)
         self.deliver = self._function("DeliverNotification", self._deliverer)
         self.call_back_failure = self._function("CallbackFailure", self._callback_failure)
         self.call_back_success = AsyncInvoker(
@@ -186,6 +191,7 @@ class World:
         )
         self.queue_pollers = {
             "Deliveries": self._poller(self.deliveries, self.deliver),
+            "FanOuts": self._poller(self.fan_outs, self.fan_out),
             "Callbacks": self._poller(self.callbacks, self.call_back_failure),
         }
         self.targets: dict[str, AsyncInvoker | QueueTarget] = {
@@ -200,7 +206,8 @@ class World:
     def functions(self) -> list[Function]:
         success = self.call_back_success.function
         asked = [self.mailbox, self.sweep]
-        return [self.build, self.deliver, success, self.call_back_failure, *asked]
+        told = [self.build, self.fan_out, self.deliver]
+        return [*told, success, self.call_back_failure, *asked]
 
     @property
     def invocations(self) -> Iterator[Invocation]:
@@ -354,6 +361,7 @@ class World:
                 deliveries_queue_url=self.deliveries.url,
                 stream_dlq_url=self.stream_dlq.url,
                 outcomes_bus=BUS,
+                fan_outs_queue_url=self.fan_outs.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
                 waiting_table=WAITING,
@@ -362,6 +370,28 @@ class World:
                 dynamodb=self._client(process, self.build, "dynamodb", self.dynamodb),
                 sqs=self._client(process, self.build, "sqs", self.sqs),
                 events=self._client(process, self.build, "events", self.bus),
+            ),
+            self._journal(),
+            executor=SimulatedExecutor(self.kernel, WINDOW),
+            window=WINDOW,
+            clock=SimulatedClock(self.kernel),
+            sleep=self.kernel.sleep,
+        )
+        return lambda event, context: batches.process(event, _seconds(context))
+
+    def _fan_out(self, process: Process) -> Handler:
+        batches = fan_out.build(
+            FanOutSettings(
+                **_FUNCTION,
+                deliveries_queue_url=self.deliveries.url,
+                fan_outs_queue_url=self.fan_outs.url,
+                stream_dlq_url=self.stream_dlq.url,
+                trainings_table=TRAININGS,
+                ledger_table=LEDGER,
+            ),
+            fan_out.Clients(
+                dynamodb=self._client(process, self.fan_out, "dynamodb", self.dynamodb),
+                sqs=self._client(process, self.fan_out, "sqs", self.sqs),
             ),
             self._journal(),
             executor=SimulatedExecutor(self.kernel, WINDOW),

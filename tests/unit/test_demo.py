@@ -104,6 +104,7 @@ def seen() -> Evidence:
             role("slow"),
             role("flaky", flaky(FAILURES)),
             role("rejecting", rejecting(1)),
+            role("firewalled"),
             role("late"),
             role("down", down=True),
         ],
@@ -114,7 +115,7 @@ def seen() -> Evidence:
         actor=role("actor"),
         roles=[role("survivor 1"), role("down", down=True)],
     )
-    for name in ("healthy 1", "slow"):
+    for name in ("healthy 1", "slow", "firewalled"):
         tell(quorum.role(name), WHOLE)
     tell(quorum.role("flaky"), WHOLE, attempts=FAILURES + 1)
     tell(quorum.role("rejecting"), [START, ROUND_0, ROUND_1, REMOVED])
@@ -133,6 +134,9 @@ def seen() -> Evidence:
         quorum_participants=uuids(lasting),
         strict_participants=uuids(strict.roles),
         ledger=[
+            replace(
+                entry(quorum, quorum.role("firewalled"), "TRAINING_START", "accepted"), attempts=0
+            ),
             *(
                 entry(quorum, quorum.role("down"), kind, "failed")
                 for kind in ("TRAINING_START", "UPDATE_ROUND_START", "CLIENT_REMOVED")
@@ -157,12 +161,12 @@ def test_all_hold_when_all_is_well(seen: Evidence) -> None:
     assert failed(seen) == []
 
 
-@pytest.mark.parametrize("name", ["healthy 1", "slow", "flaky", "rejecting", "late"])
+@pytest.mark.parametrize("name", ["healthy 1", "slow", "flaky", "rejecting", "firewalled", "late"])
 def test_a_notification_too_many_is_noticed(seen: Evidence, name: str) -> None:
     tell(seen.quorum.role(name), [FINISHED], attempts=FAILURES + 1 if name == "flaky" else 1)
 
     [text] = failed(seen)
-    assert name.split(maxsplit=1)[0] in text
+    assert name.split(maxsplit=1)[0].removesuffix("ed") in text
 
 
 @pytest.mark.parametrize("name", ["healthy 1", "late", "rejecting"])
@@ -172,6 +176,13 @@ def test_a_repeated_post_is_noticed(seen: Evidence, name: str) -> None:
 
     [text] = failed(seen)
     assert name.split(maxsplit=1)[0] in text
+
+
+def test_a_post_to_the_one_behind_a_firewall_is_noticed(seen: Evidence) -> None:
+    posted = entry(seen.quorum, seen.quorum.role("firewalled"), "UPDATE_ROUND_START", "accepted")
+
+    [text] = failed(replace(seen, ledger=[*seen.ledger, posted]))
+    assert "firewall" in text
 
 
 def test_a_signature_with_another_secret_is_noticed(seen: Evidence) -> None:

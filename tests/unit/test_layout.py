@@ -49,7 +49,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "aws": set(),
     "trainings": {"aws"},
     "deliveries": {"aws", "trainings"},
-    "notifications": {"deliveries", "outcomes", "telemetry", "trainings"},
+    "notifications": {"aws", "deliveries", "outcomes", "telemetry", "trainings"},
     "outcomes": {"aws", "deliveries", "trainings"},
     "telemetry": {"deliveries", "outcomes", "trainings"},
     "server": {"aws", "deliveries", "notifications", "outcomes", "trainings"},

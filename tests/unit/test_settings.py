@@ -9,6 +9,7 @@ from functions.build_notifications.settings import Settings as BuildSettings
 from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification.settings import Settings as DeliverSettings
+from functions.fan_out.settings import Settings as FanOutSettings
 from functions.mailbox.settings import Settings as MailboxSettings
 from functions.sweep.settings import Settings as SweepSettings
 
@@ -18,8 +19,16 @@ BUILD = COMMON | {
     "LEDGER_TABLE": "ledger",
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
     "WAITING_TABLE": "waiting",
+    "FAN_OUTS_QUEUE_URL": "https://sqs.example/fan-outs.fifo",
     "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
     "OUTCOMES_BUS": "outcomes",
+}
+FAN_OUT = COMMON | {
+    "TRAININGS_TABLE": "trainings",
+    "LEDGER_TABLE": "ledger",
+    "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
+    "FAN_OUTS_QUEUE_URL": "https://sqs.example/fan-outs.fifo",
+    "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
 }
 DELIVER = COMMON | {
     "TRAININGS_TABLE": "trainings",
@@ -65,10 +74,11 @@ ALL: list[tuple[type[EnvironmentSettings], dict[str, str]]] = [
     (DeliverSettings, DELIVER),
     (MailboxSettings, MAILBOX),
     (SweepSettings, SWEEP),
+    (FanOutSettings, FAN_OUT),
     (FailureSettings, FAILURE),
     (SuccessSettings, SUCCESS),
 ]
-IDS = ["build", "deliver", "mailbox", "sweep", "failure", "success"]
+IDS = ["build", "deliver", "mailbox", "sweep", "fan out", "failure", "success"]
 
 
 def complaint(model: type[EnvironmentSettings], environment: dict[str, str]) -> str:

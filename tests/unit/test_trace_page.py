@@ -5,11 +5,13 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl_notifications_cli import tracing
 from fl_notifications_cli.tracing.page import page
 from fl_notifications_cli.tracing.steps import Step, StepKind, parse_step
 from fl_notifications_cli.tracing.story import OUTCOMES, TrainingStory, tell
@@ -144,3 +146,15 @@ def test_the_columns_hold_the_whole_story() -> None:
 def test_a_big_training_stays_small() -> None:
     """1,000 receivers x 20 rounds may take 10 MB; a tenth of that may take a tenth."""
     assert len(page(story(100, 20), made_at=MADE_AT)) < 1_000_000
+
+
+def test_the_script_numbers_the_steps_as_the_page_does() -> None:
+    script = (Path(tracing.__file__).parent / "html" / "page.js").read_text()
+    names = re.search(r"STEP_NAMES = (\[.*\]);", script)
+    numbers = re.search(r"const (BUILT = 0.*);", script)
+
+    assert names is not None
+    assert numbers is not None
+    told = [kind.value for kind in StepKind if kind is not StepKind.UNREADABLE]
+    assert json.loads(names[1]) == told
+    assert [int(each.split(" = ")[1]) for each in numbers[1].split(", ")] == list(range(len(told)))

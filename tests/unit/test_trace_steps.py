@@ -225,3 +225,19 @@ def test_what_is_asked_for_is_included(wanted: Wanted, included: bool) -> None: 
 
 def test_a_step_of_no_receiver_is_not_that_of_a_certain_one() -> None:
     assert not Wanted(TRAINING, receiver="a").includes(Step(START, StepKind.BUILT, TRAINING))
+
+
+@pytest.mark.parametrize("name", ["deposited", "fetched", "acknowledged"])
+def test_the_way_through_a_mailbox_is_read(name: str) -> None:
+    line = {
+        "timestamp": "2026-03-01T12:00:00.000+00:00",
+        "step": name,
+        "training_uuid": "6b1e6f1c-0f3a-4c57-9d7b-2f6a3e0c9a11",
+        "notification_id": "n1",
+    }
+    step = parse_step(json.dumps(line))
+    assert step is not None
+    assert step.kind.value == name
+    concluded = parse_step(json.dumps(line | {"step": "concluded", "outcome": "accepted"}))
+    assert concluded is not None
+    assert in_order([concluded, step]) == (step, concluded)

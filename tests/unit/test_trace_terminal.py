@@ -202,3 +202,25 @@ def test_a_status_that_the_reason_repeats_is_said_once() -> None:
     )
 
     assert step_line(step).plain.endswith("HTTP 503")
+
+
+def test_what_went_through_a_mailbox_is_shown_step_by_step() -> None:
+    said = [
+        line(START, "built", **(ids := {"notification_id": "n", "receiver_uuid": "r"})),
+        line(START, "deposited", **ids, queued_ms=90),
+        line(START, "fetched", **ids),
+        line(START, "acknowledged", **ids, outcome="rejected"),
+        line(START, "concluded", **ids, outcome="rejected", reason="rejected: no-gpu"),
+    ]
+
+    text = shown(tell(TRAINING, [step for each in said if (step := parse_step(each))]), width=80)
+
+    rows = [row.split("?")[1].split() for row in text.splitlines() if row.startswith("02:30")]
+    assert [row[0] for row in rows] == [
+        "built",
+        "deposited",
+        "fetched",
+        "acknowledged",
+        "concluded",
+    ]
+    assert rows[3][1:] == ["✗", "rejected"]

@@ -1,10 +1,13 @@
 """Who takes part in the demo, and in what."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from fl_notifications.receiver.forward import Forwarder
+from fl_notifications.receiver.mailbox import Mailbox
 from fl_notifications.trainings.model import Receiver, TrainingOptions
 from fl_notifications_cli.participants import (
     Behaviour,
@@ -14,8 +17,11 @@ from fl_notifications_cli.participants import (
     flaky,
     rejecting,
 )
+from fl_notifications_cli.secret import read_secret
+from fl_notifications_cli.stack import Stack
 
 SLOW_SECONDS = 2.0
+_BRIDGE_SECONDS = 10.0
 FAILURES = 2
 REJECTED_ROUND = 1
 HEALTHY = 8
@@ -32,11 +38,13 @@ class Role:
         participant: The HTTP server behind it, with all that it got.
         remark: How it behaves, for people.
         down: Whether its server is stopped before anything is sent.
+        mailbox: Whether it fetches what it is told, as nobody can call it.
     """
 
     participant: Participant
     remark: str
     down: bool = False
+    mailbox: bool = False
 
     @property
     def name(self) -> str:
@@ -46,9 +54,8 @@ class Role:
     @property
     def receiver(self) -> Receiver:
         """What the FL server knows of it."""
-        return Receiver(
-            uuid=self.participant.uuid, message_endpoint=self.participant.message_endpoint
-        )
+        endpoint = "mailbox:" if self.mailbox else self.participant.message_endpoint
+        return Receiver(uuid=self.participant.uuid, message_endpoint=endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +86,40 @@ class Production:
 
 
 @contextmanager
-def cast() -> Iterator[tuple[Production, Production]]:
-    """Start the servers of both trainings; each participant has one of its own."""
+def bridge(url: str, secret: str, participant: Participant) -> Iterator[None]:
+    """Hand on to a participant what waits in its mailbox, as `receive --forward-to` does.
+
+    Args:
+        url: The mailbox's address.
+        secret: The participant's.
+        participant: Its server, which only this process calls.
+    """
+    with Mailbox(url, participant.uuid, secret) as mailbox:
+        forward = Forwarder(participant.message_endpoint)
+        thread = threading.Thread(target=mailbox.run, args=(forward,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            mailbox.stop()
+            thread.join(_BRIDGE_SECONDS)
+            forward.close()
+
+
+@contextmanager
+def cast(stack: Stack) -> Iterator[tuple[Production, Production]]:
+    """Start the servers of both trainings; each participant has one of its own.
+
+    Args:
+        stack: Where the mailbox is of the one that nobody can call.
+    """
     with ExitStack() as servers:
+
+        def behind_a_firewall(name: str) -> Role:
+            participant = servers.enter_context(ParticipantServer()).add(name=name)
+            secret = read_secret(stack, participant.uuid)
+            servers.enter_context(bridge(stack.output("MailboxUrl"), secret, participant))
+            return Role(participant, "has a mailbox and the bridge", mailbox=True)
 
         def role(name: str, remark: str, behaviour: Behaviour | None = None) -> Role:
             server = servers.enter_context(ParticipantServer())
@@ -101,6 +139,7 @@ def cast() -> Iterator[tuple[Production, Production]]:
                 role("slow", f"takes {SLOW_SECONDS:.0f} s", always(after_seconds=SLOW_SECONDS)),
                 role("flaky", f"503 {FAILURES} times, then accepts", flaky(FAILURES)),
                 role("rejecting", f"400 in round {REJECTED_ROUND}", rejecting(REJECTED_ROUND)),
+                behind_a_firewall("firewalled"),
                 role("late", "joins when round 0 runs"),
                 down("down"),
             ],

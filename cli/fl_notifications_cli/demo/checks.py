@@ -36,8 +36,8 @@ class Check:
     """Something that was checked.
 
     Attributes:
-        text: What must be true.
-        found: What is so instead; empty if it is true.
+        text: what must be true.
+        found: what is so instead; empty if it is true.
     """
 
     text: str
@@ -54,17 +54,17 @@ class Evidence:
     """What both trainings left behind.
 
     Attributes:
-        quorum: The first training's cast.
-        strict: The second one's.
-        quorum_training: The first training as it is in the table.
-        strict_training: The second one.
-        quorum_participants: Who is a participant of the first one.
-        strict_participants: Who is one of the second.
-        ledger: All entries about both.
-        master_secret: That the receivers' secrets are derived from.
-        waiting: Messages in the queue of deliveries.
-        new_dead_letters: Messages that came into dead-letter queues meanwhile.
-        missed: What was waited for in vain.
+        quorum: the first training's cast.
+        strict: the second one's.
+        quorum_training: the first training as it is in the table.
+        strict_training: the second one.
+        quorum_participants: who is a participant of the first one.
+        strict_participants: who is one of the second.
+        ledger: all entries about both.
+        master_secret: that the receivers' secrets are derived from.
+        waiting: messages in the queue of deliveries.
+        new_dead_letters: messages that came into dead-letter queues meanwhile.
+        missed: what was waited for in vain.
     """
 
     quorum: Production
@@ -105,6 +105,16 @@ def _quorum(seen: Evidence) -> Iterator[Check]:
         "the flaky one: the same, each accepted at the third attempt with the same webhook-id",
         (accepted(flaky), set(attempts(flaky))),
         (WHOLE, {FAILURES + 1}),
+    )
+    firewalled = cast.role("firewalled")
+    yield _same(
+        "the one behind a firewall: the same, fetched from its mailbox; nobody has called it",
+        (
+            accepted(firewalled),
+            _once(firewalled),
+            {entry.attempts for entry in about(seen.ledger, cast, firewalled)},
+        ),
+        (WHOLE, True, {0}),
     )
     yield _same(
         "the late one: the start when it joined, and all from the next round on",

@@ -33,7 +33,7 @@ def demo() -> None:
     end_tidily()
     console = Console()
     began = time.time()
-    with _stack(console) as (stack, kept), cast() as (quorum, strict):
+    with _stack(console) as (stack, kept), cast(stack) as (quorum, strict):
         seen = _play(console, Record(stack), quorum, strict)
         failed = _summary(console, list(checks(seen)))
         _trace(console, stack, quorum, kept=kept)

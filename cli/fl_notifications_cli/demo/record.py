@@ -26,12 +26,12 @@ class Entry:
     """What the ledger says of a notification.
 
     Attributes:
-        training_uuid: Of which training.
-        receiver_uuid: To whom.
-        kind: The notification's type.
-        attempts: How many POSTs were tried.
-        outcome: How it ended; None while it hasn't.
-        reason: Of the last attempt that failed.
+        training_uuid: of which training.
+        receiver_uuid: to whom.
+        kind: the notification's type.
+        attempts: how many POSTs were tried.
+        outcome: how it ended; None while it hasn't.
+        reason: of the last attempt that failed.
     """
 
     training_uuid: str

@@ -36,7 +36,7 @@ class Story:
     """Plays both trainings; the FL server's part is played through `TrainingRepository`.
 
     Attributes:
-        missed: What was waited for in vain, for the summary.
+        missed: what was waited for in vain, for the summary.
     """
 
     def __init__(self, quorum: Production, strict: Production, record: Record, view: View) -> None:

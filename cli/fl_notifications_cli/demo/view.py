@@ -56,8 +56,8 @@ class Lines:
     """Prints a line for each thing that happens: for logs and pipes.
 
     Args:
-        productions: The trainings.
-        began: When the demo began, unix time in seconds.
+        productions: the trainings.
+        began: when the demo began, unix time in seconds.
     """
 
     def __init__(self, productions: Sequence[Production], began: float) -> None:
@@ -90,10 +90,10 @@ class LiveTable:
     """Redraws a table on a terminal, while what was said before it scrolls away above.
 
     Args:
-        productions: The trainings.
-        began: When the demo began, unix time in seconds.
-        record: For what only the ledger knows.
-        live: Where it is drawn.
+        productions: the trainings.
+        began: when the demo began, unix time in seconds.
+        record: for what only the ledger knows.
+        live: where it is drawn.
     """
 
     def __init__(

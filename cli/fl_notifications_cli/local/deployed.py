@@ -11,10 +11,10 @@ class Function:
     """A deployed function.
 
     Attributes:
-        name: Its logical id in the template.
-        handler: Module and function, dotted.
-        role: The ARN of its role.
-        variables: Its environment.
+        name: its logical id in the template.
+        handler: module and function, dotted.
+        role: the ARN of its role.
+        variables: its environment.
     """
 
     name: str

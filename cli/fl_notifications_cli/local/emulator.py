@@ -59,10 +59,10 @@ class Emulator:
     """A running emulator.
 
     Attributes:
-        directory: The stack's directory, which nothing of it leaves.
-        pid: Its process and process group.
-        port: Where it listens on 127.0.0.1.
-        token: What it answers to whoever asks which one it is.
+        directory: the stack's directory, which nothing of it leaves.
+        pid: its process and process group.
+        port: where it listens on 127.0.0.1.
+        token: what it answers to whoever asks which one it is.
     """
 
     directory: Path
@@ -88,8 +88,8 @@ class Process:
     """A process of an emulator.
 
     Attributes:
-        pid: Its id.
-        function: The name of the Lambda function whose worker it is; None for the emulator itself.
+        pid: its id.
+        function: the name of the Lambda function whose worker it is; None for the emulator itself.
     """
 
     pid: int
@@ -100,7 +100,7 @@ class Started:
     """An emulator that this process started, and that ends with it unless it is released.
 
     Attributes:
-        emulator: The emulator.
+        emulator: the emulator.
     """
 
     def __init__(self, emulator: Emulator, process: "subprocess.Popen[bytes]") -> None:
@@ -139,11 +139,11 @@ def start(directory: Path, *, usual_port: int | None) -> Started:
     """Start an emulator and wait until it is ready.
 
     Args:
-        directory: Where everything of it lies, as an absolute path.
-        usual_port: The port to take if it is free; another is chosen when it isn't, or for None.
+        directory: where everything of it lies, as an absolute path.
+        usual_port: the port to take if it is free; another is chosen when it isn't, or for None.
 
     Raises:
-        CommandError: It doesn't start.
+        CommandError: it doesn't start.
     """
     log = directory / "logs" / "emulator.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ def end(directory: Path) -> bool:
     """End the emulator of a directory and all its workers; return whether there was any.
 
     Raises:
-        CommandError: A process can't be ended.
+        CommandError: a process can't be ended.
     """
     found = bool(processes(directory))
     # Again and again: a worker may just be being started. There is nothing to save, so nothing to

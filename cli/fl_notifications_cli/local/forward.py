@@ -13,8 +13,8 @@ def forwarding(listen_on: str, port: int) -> Iterator[bool]:
     """Forward connections from an address of this machine to 127.0.0.1, at the same port.
 
     Args:
-        listen_on: The address. Only who reaches it gets through: for Docker's bridge, containers.
-        port: The port on both sides.
+        listen_on: the address. Only who reaches it gets through: for Docker's bridge, containers.
+        port: the port on both sides.
 
     Yields:
         Whether it does: False if the address is not this machine's.

@@ -37,12 +37,12 @@ def check_imports(stack: Stack, build: Path, functions: Iterable[Function]) -> N
     """Import each function, all at once.
 
     Args:
-        stack: The stack that they are deployed to.
-        build: Where `sam build` has put them.
-        functions: The functions.
+        stack: the stack that they are deployed to.
+        build: where `sam build` has put them.
+        functions: the functions.
 
     Raises:
-        CommandError: One can't be imported; the message ends with the traceback.
+        CommandError: one can't be imported; the message ends with the traceback.
     """
     started = [(function, _start(stack, build, function)) for function in functions]
     try:

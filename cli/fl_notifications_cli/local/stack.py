@@ -51,8 +51,8 @@ class LocalStack:
     Several may run at once, each in its own directory. Not safe for use by two threads.
 
     Args:
-        directory: Where its description (`stack.json`), its logs and its data lie; made if missing.
-        steps: Where progress is shown.
+        directory: where its description (`stack.json`), its logs and its data lie; made if missing.
+        steps: where progress is shown.
     """
 
     def __init__(self, directory: Path, steps: Steps) -> None:
@@ -79,12 +79,12 @@ class LocalStack:
         `release` is called.
 
         Args:
-            usual_port: The port to take if it is free; another is chosen when it isn't, or for
+            usual_port: the port to take if it is free; another is chosen when it isn't, or for
                 None.
-            parameters: Template parameters that differ from samconfig.toml's environment `local`.
+            parameters: template parameters that differ from samconfig.toml's environment `local`.
 
         Raises:
-            CommandError: It can't be started. Nothing is left running, except a stack that was
+            CommandError: it can't be started. Nothing is left running, except a stack that was
                 running before.
         """
         require_tools()

@@ -24,7 +24,7 @@ def require_tools() -> None:
     """Check that the tools are there.
 
     Raises:
-        CommandError: One is missing.
+        CommandError: one is missing.
     """
     for tool in (SAM, EMULATOR_PYTHON):
         if not tool.exists():
@@ -35,8 +35,8 @@ def sam_environment(directory: Path, *, network: bool) -> dict[str, str]:
     """Return the environment that SAM CLI runs in: nothing of the user's AWS settings.
 
     Args:
-        directory: Where SAM CLI may keep what it notes for itself.
-        network: Whether it has to reach package indexes, with the user's proxies and pip settings.
+        directory: where SAM CLI may keep what it notes for itself.
+        network: whether it has to reach package indexes, with the user's proxies and pip settings.
     """
     own = directory / "sam"
     own.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def run_logged(
     Whatever happens, an interrupt too, nothing that it started is left running.
 
     Raises:
-        CommandError: It failed or took too long; the message ends with the log's last lines.
+        CommandError: it failed or took too long; the message ends with the log's last lines.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     name = " ".join([Path(command[0]).name, *command[1:2]])

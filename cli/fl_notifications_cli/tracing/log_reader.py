@@ -32,8 +32,8 @@ class Bounds:
     """How much is read at most, so that a command on a huge log group ends.
 
     Args:
-        lines: Lines that match.
-        seconds: Time, in seconds.
+        lines: lines that match.
+        seconds: time, in seconds.
     """
 
     lines: int = 1_000_000
@@ -57,9 +57,9 @@ class LogReader:
 
     Args:
         client: boto3's client for CloudWatch Logs.
-        log_group: The group's name.
-        bounds: How much one call reads at most.
-        clock: Seconds that only grow.
+        log_group: the group's name.
+        bounds: how much one call reads at most.
+        clock: seconds that only grow.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class LogReader:
         """Read the lines that match, each once, roughly in order of time.
 
         Args:
-            pattern: A filter pattern; empty for everything.
-            since: Only lines that CloudWatch dates at or after this time.
-            until: Only lines that CloudWatch dates at or before this time.
-            seen: Lines already read, by identity with their time in epoch milliseconds; they are
+            pattern: a filter pattern; empty for everything.
+            since: only lines that CloudWatch dates at or after this time.
+            until: only lines that CloudWatch dates at or before this time.
+            seen: lines already read, by identity with their time in epoch milliseconds; they are
                 left out, and new ones are added.
 
         Yields:
@@ -131,8 +131,8 @@ class LogReader:
         """Read the steps that are asked for, roughly in order of time.
 
         Args:
-            wanted: Which steps.
-            seen: As of `lines`.
+            wanted: which steps.
+            seen: as of `lines`.
         """
         # CloudWatch's time of a line is not the line's own; what is too old is left out below.
         since = wanted.since and wanted.since - _CLOCK_DIFFERENCE
@@ -168,10 +168,10 @@ class Follower:
     """Polls for steps that were not there before.
 
     Args:
-        reader: Reads the log group.
-        wanted: Which steps.
-        now: The current time, with an offset.
-        overlap: Lines may become visible this long after the time they are dated at.
+        reader: reads the log group.
+        wanted: which steps.
+        now: the current time, with an offset.
+        overlap: lines may become visible this long after the time they are dated at.
     """
 
     def __init__(

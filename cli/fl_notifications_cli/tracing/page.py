@@ -28,10 +28,10 @@ def page(
     """Write the page.
 
     Args:
-        story: The training's story.
-        made_at: When the log was read.
-        note: What a reader has to know about what is missing, if anything is.
-        name: What receivers are called.
+        story: the training's story.
+        made_at: when the log was read.
+        note: what a reader has to know about what is missing, if anything is.
+        name: what receivers are called.
     """
     files = resources.files("fl_notifications_cli.tracing") / "html"
     template, style, script = (

@@ -10,12 +10,12 @@ def parse_since(text: str, now: datetime) -> datetime:
     """Read a point in time in the past.
 
     Args:
-        text: An age (`90s`, `15m`, `2h`, `1d`, `1w`) or an ISO 8601 time; without an offset it is
+        text: an age (`90s`, `15m`, `2h`, `1d`, `1w`) or an ISO 8601 time; without an offset it is
             in UTC, like the times in the log.
-        now: The current time, with an offset.
+        now: the current time, with an offset.
 
     Raises:
-        ValueError: The text is neither; the message says what would be.
+        ValueError: the text is neither; the message says what would be.
     """
     wanted = text.strip()
     age = re.fullmatch(r"(\d{1,9})\s*([smhdw])", wanted, re.ASCII | re.IGNORECASE)

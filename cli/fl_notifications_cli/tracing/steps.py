@@ -21,6 +21,9 @@ class StepKind(StrEnum):
     BUILT = "built"
     HELD_BACK = "held back"
     ATTEMPTED = "attempted"
+    DEPOSITED = "deposited"  # in its receiver's mailbox, instead of an attempt
+    FETCHED = "fetched"
+    ACKNOWLEDGED = "acknowledged"
     CONCLUDED = "concluded"
     CALLED_BACK = "called back"
     UNREADABLE = "unreadable"  # of none: nobody was told, as an item could not be read

@@ -24,7 +24,7 @@ class NotificationStory:
     """One notification to one receiver, from being built to its callback.
 
     Args:
-        steps: Its steps in order of time; at least one.
+        steps: its steps in order of time; at least one.
     """
 
     steps: tuple[Step, ...]
@@ -99,9 +99,9 @@ class ReceiverStory:
     """All that a training sent to one receiver.
 
     Args:
-        receiver_uuid: The receiver, None if lines did not name one.
-        steps: All steps in order of time.
-        notifications: The notifications, in the order in which they begin.
+        receiver_uuid: the receiver, None if lines did not name one.
+        steps: all steps in order of time.
+        notifications: the notifications, in the order in which they begin.
     """
 
     receiver_uuid: str | None
@@ -129,10 +129,10 @@ class TrainingStory:
     """All that is known about the notifications of one training.
 
     Args:
-        training_uuid: The training.
-        steps: All steps in order of time; may be empty.
-        receivers: One story for each receiver, in the order in which they appear.
-        unreadable: What could not be read, so that nobody was told, in order of time.
+        training_uuid: the training.
+        steps: all steps in order of time; may be empty.
+        receivers: one story for each receiver, in the order in which they appear.
+        unreadable: what could not be read, so that nobody was told, in order of time.
     """
 
     training_uuid: str
@@ -165,8 +165,8 @@ def tell(training_uuid: str, steps: Iterable[Step]) -> TrainingStory:
     """Put the steps of one training together.
 
     Args:
-        training_uuid: The training.
-        steps: Its steps, in any order.
+        training_uuid: the training.
+        steps: its steps, in any order.
     """
     ordered = in_order(steps)
     by_notification: dict[tuple[str | int | None, ...], list[Step]] = {}

@@ -204,11 +204,11 @@ def step_line(step: Step, *, width: int | None = None) -> Text:
     line.append(_time(step.at), style="dim")
     line.append(f"  {printable(step.receiver_uuid or step.training_uuid):<36}")
     name = notification_name(step.notification_type, step.round)
-    what = f"{step.kind.value:<11}  {result(step)}"
+    what = f"{step.kind.value:<12}  {result(step)}"
     if width is None or len(line) + max(24, len(name)) + len(what) + 4 <= width:
         return line.append(f"  {name:<24}  ").append(what, style=_step_style(step))
     line.append(f"  {name}\n")
-    rows = wrap(what, width, initial_indent=" " * 14, subsequent_indent=" " * 27)
+    rows = wrap(what, width, initial_indent=" " * 14, subsequent_indent=" " * 28)
     return line.append("\n".join(rows), style=_step_style(step))
 
 
@@ -354,7 +354,7 @@ def why(step: Step) -> str:
 def result(step: Step) -> str:
     """What came of a step, in words."""
     parts: list[str] = []
-    if step.kind is StepKind.CONCLUDED and step.outcome:
+    if step.kind in {StepKind.ACKNOWLEDGED, StepKind.CONCLUDED} and step.outcome:
         parts.append(marked(step.outcome))
     if said := why(step):
         parts.append(said)

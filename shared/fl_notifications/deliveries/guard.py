@@ -116,7 +116,7 @@ class ForbiddenEndpointError(Exception):
     """An endpoint that must not be called.
 
     Args:
-        reason: Why, in words of ours.
+        reason: from our fixed vocabulary, never the peer's text.
     """
 
     def __init__(self, reason: ForbiddenReason) -> None:
@@ -129,12 +129,12 @@ class Endpoint:
     """A URL, read strictly.
 
     Attributes:
-        tls: Whether the scheme is https.
-        host: Lower case; an IPv6 address without brackets.
-        port: From 1 to 65535, the scheme's own when the URL names none.
-        target: Path and query, as a request line wants them.
-        authority: Value of the Host header: with the port unless it is the scheme's own.
-        address: The host, if it is an address and needs no look-up.
+        tls: whether the scheme is https.
+        host: lower case; an IPv6 address without brackets.
+        port: from 1 to 65535, the scheme's own when the URL names none.
+        target: path and query, as a request line wants them.
+        authority: value of the Host header: with the port unless it is the scheme's own.
+        address: the host, if it is an address and needs no look-up.
     """
 
     tls: bool
@@ -153,9 +153,9 @@ class EndpointGuard:
     this function itself runs on.
 
     Args:
-        allowed_private_networks: Networks that are opened. An IPv6 address that carries an IPv4
+        allowed_private_networks: networks that are opened. An IPv6 address that carries an IPv4
             address is open only if both are allowed.
-        allow_plain_http: Whether http is allowed beside https.
+        allow_plain_http: whether http is allowed beside https.
         own_services: (host, port) pairs that stay closed: see `own_services`. One on loopback
             closes its port on all loopback and unspecified addresses.
     """
@@ -184,13 +184,13 @@ class EndpointGuard:
         or non-ASCII hosts) is refused.
 
         Args:
-            url: As the participant gave it.
+            url: as the participant gave it.
 
         Returns:
             The endpoint; its address is not judged yet.
 
         Raises:
-            ForbiddenEndpointError: It is not a plain http or https URL.
+            ForbiddenEndpointError: it is not a plain http or https URL.
         """
         if len(url) > MAX_URL_LENGTH:
             raise ForbiddenEndpointError("url too long")
@@ -226,11 +226,11 @@ class EndpointGuard:
         """Judge the addresses that an endpoint's host leads to.
 
         Args:
-            endpoint: What `read` returned.
-            addresses: All of them: one bad one among good ones condemns the endpoint.
+            endpoint: what `read` returned.
+            addresses: all of them: one bad one among good ones condemns the endpoint.
 
         Raises:
-            ForbiddenEndpointError: An address is not allowed.
+            ForbiddenEndpointError: an address is not allowed.
         """
         if (endpoint.host, endpoint.port) in self._own_names:
             raise ForbiddenEndpointError("own service")
@@ -270,7 +270,7 @@ def own_services(environment: Mapping[str, str]) -> frozenset[tuple[str, int]]:
     answer in the function's name) and the X-Ray daemon; with an AWS endpoint of one's own, that.
 
     Args:
-        environment: The process's environment: `AWS_LAMBDA_RUNTIME_API`,
+        environment: the process's environment: `AWS_LAMBDA_RUNTIME_API`,
             `AWS_XRAY_DAEMON_ADDRESS` and `AWS_ENDPOINT_URL…` are looked at.
 
     Returns:

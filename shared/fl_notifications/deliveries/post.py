@@ -135,8 +135,8 @@ class Responded:
     """The receiver answered.
 
     Attributes:
-        status: From 200 to 999, as sent.
-        retry_after: The Retry-After header as sent: at most 64 printable ASCII characters, else
+        status: from 200 to 999, as sent.
+        retry_after: the Retry-After header as sent: at most 64 printable ASCII characters, else
             None.
     """
 
@@ -149,7 +149,7 @@ class Unreachable:
     """There was no answer; another attempt may have one.
 
     Attributes:
-        reason: Why, in words of ours.
+        reason: from our fixed vocabulary, never the peer's text.
     """
 
     reason: UnreachableReason | ForbiddenReason
@@ -160,7 +160,7 @@ class Unable:
     """Nothing was sent, through a fault of this side: it says nothing of the receiver.
 
     Attributes:
-        reason: Why, in words of ours.
+        reason: from our fixed vocabulary, never the peer's text.
     """
 
     reason: UnableReason
@@ -171,7 +171,7 @@ class Forbidden:
     """Nothing was sent, and no attempt ever will be: the endpoint is invalid or not allowed.
 
     Attributes:
-        reason: Why, in words of ours.
+        reason: from our fixed vocabulary, never the peer's text.
     """
 
     reason: ForbiddenReason
@@ -264,9 +264,9 @@ class _AnswerReader:
     Interim answers before it are dropped, and are bounded by `MAX_INTERIM_BYTES` in all.
 
     Attributes:
-        status: Of the final answer, as soon as its status line is there.
-        complete: Whether nothing more is needed, or will come, to know the answer.
-        drained: Whether its body is all read, or as much of it as ever will be.
+        status: of the final answer, as soon as its status line is there.
+        complete: whether nothing more is needed, or will come, to know the answer.
+        drained: whether its body is all read, or as much of it as ever will be.
     """
 
     __slots__ = (
@@ -365,13 +365,13 @@ class Poster:
     stale, and every connection has passed the guard.
 
     Args:
-        guard: Judges every endpoint.
-        timeout_seconds: Bounds one attempt as a whole: look-up, connect, TLS, send, answer.
-        resolve: Looks a name up; may block, and is called in a thread that is left behind at the
+        guard: judges every endpoint.
+        timeout_seconds: bounds one attempt as a whole: look-up, connect, TLS, send, answer.
+        resolve: looks a name up; may block, and is called in a thread that is left behind at the
             deadline. The system's resolver unless given.
-        tls: The context of https connections; one that verifies, with the system's authorities,
+        tls: the context of https connections; one that verifies, with the system's authorities,
             unless given.
-        control: A name that resolves wherever anything does, as the service that this function is
+        control: a name that resolves wherever anything does, as the service that this function is
             called by: tells a resolver that answers nobody from a receiver's name that is wrong.
 
     Example:
@@ -400,18 +400,18 @@ class Poster:
         """Make one attempt.
 
         Args:
-            url: As the participant gave it.
-            headers: Content-Type and whatever else describes the body. Host, Content-Length and
+            url: as the participant gave it.
+            headers: content-Type and whatever else describes the body. Host, Content-Length and
                 what steers the connection are set here.
-            body: Sent as it is.
-            turn: Selects the address of a name that is tried first; consecutive numbers give all
+            body: sent as it is.
+            turn: selects the address of a name that is tried first; consecutive numbers give all
                 of them their turn.
 
         Returns:
             How it ended, whatever receiver, network or URL do.
 
         Raises:
-            ValueError: A header is not one that may be given.
+            ValueError: a header is not one that may be given.
         """
         deadline = _Deadline(self._timeout_seconds)
         fields = _header_fields(headers)
@@ -536,7 +536,7 @@ def system_resolve(host: str) -> Sequence[str]:
         All its addresses, in the order in which they should be tried.
 
     Raises:
-        OSError: There are none.
+        OSError: there are none.
     """
     # As bytes: text would go through IDNA first, which also takes a while to import.
     found = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)

@@ -49,7 +49,7 @@ class Outcome(BaseModel):
         callback: name of the callback that is to follow, if any.
         attempts: how many POSTs were made.
         status_code: of the last answer, if there was one.
-        reason: why it was not accepted, in words of ours.
+        reason: why it was not accepted: from our fixed vocabulary, never the peer's text.
         created_at: when the state changed.
         finished_at: when the delivery ended.
         joined_at: the membership of the receiver that it concerns; see `knows_membership`.

@@ -166,6 +166,24 @@ class Runs:
         item = answer.get("Item", {})
         return Run.from_item(item) if "told" in item else None
 
+    def mark_large(self, training_uuid: str, now: datetime) -> None:
+        """Note that a training is large before its first entry is written.
+
+        Raises:
+            ClientError: if the ledger refuses it.
+        """
+        item = {**run_key(training_uuid), "large": {"BOOL": True}}
+        item["expires_at"] = {"N": str(int((now + RETENTION).timestamp()))}
+        try:
+            self._client.put_item(
+                TableName=self._table_name,
+                Item=item,
+                ConditionExpression="attribute_not_exists(told)",
+            )
+        except ClientError as error:
+            if not condition_failed(error):  # else there is an entry, and the record is judged anew
+                raise
+
     def write(self, run: Run, before: Run | None) -> bool:
         """Write an entry, unless somebody else has written it meanwhile.
 

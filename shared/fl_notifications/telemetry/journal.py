@@ -1,7 +1,7 @@
 """What happens to notifications, as log lines, metrics and traces: one vocabulary everywhere.
 
-Each step of each notification is one line with the same keys; ids, counts and words of ours only,
-never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
+Each step of each notification is one line with the same keys: ids, counts, and reasons from a fixed
+vocabulary; never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
 """
 
 import functools

@@ -311,7 +311,7 @@ class Training(Progress):
         name = item_name(item)
         values = listed(item, name, tuple(cls.model_fields))
         if not isinstance(values.get("error", {}), dict):
-            # Others may keep a note of their own there: no reason not to tell people of the error.
+            # `error` may be the FL server's own value: ignore it, and still send TRAINING_ERROR.
             del values["error"]
         return _validate(cls, values, name, {})
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 """Participants read at once: some 300 KiB."""
 
+type KeyRange = tuple[str, str]
+"""The first and the last sort key that may be read."""
+
+EVERYBODY: Final[KeyRange] = (PARTICIPANT_PREFIX, f"{PARTICIPANT_PREFIX}\U0010ffff")
+
 # What else the server keeps there may be large; and parsing takes most of the time.
 _PROJECTION: Final[dict[str, Any]] = {
     "ProjectionExpression": "entity, message_endpoint, joined_at, model_uuid, #settings",
@@ -110,6 +115,7 @@ class TrainingTable:
         training_uuid: str,
         on_unreadable: OnUnreadable,
         *,
+        key_range: KeyRange = EVERYBODY,
         resume_after: Callable[[], str | None] = lambda: None,
     ) -> Iterator[Page]:
         """Read the participants of a training page by page, in the order of their uuids.
@@ -117,11 +123,21 @@ class TrainingTable:
         Args:
             training_uuid: of the training.
             on_unreadable: told of what cannot be read.
+            key_range: where to look.
             resume_after: asked, if there is more than one page, where to begin: a page's `last`, or
                 None for the beginning.
         """
-        for items, last in self._participant_items(training_uuid, resume_after=resume_after):
-            yield _page(items, last, on_unreadable)
+
+        def read(after: str | None) -> Page:
+            return self._read_page(training_uuid, key_range, after, on_unreadable)
+
+        page = read(None)
+        if page.last is not None and (after := resume_after()) is not None:
+            page = read(after)
+        yield page
+        while page.last is not None:
+            page = read(page.last)
+            yield page
 
     def participants_by_key(
         self, training_uuid: str, uuids: Collection[str], on_unreadable: OnUnreadable
@@ -163,46 +179,39 @@ class TrainingTable:
         )
         return None if "LastEvaluatedKey" in answer else answer["Count"]
 
-    def _participant_items(
+    def _read_page(
         self,
         training_uuid: str,
-        *,
-        resume_after: Callable[[], str | None] = lambda: None,
-    ) -> Iterator[tuple[list[Item], str | None]]:
-        items, last = self._query(training_uuid, None)
-        if last is not None and (after := resume_after()) is not None:
-            items, last = self._query(training_uuid, after)
-        yield items, last
-        while last is not None:
-            items, last = self._query(training_uuid, last)
-            yield items, last
-
-    def _query(self, training_uuid: str, after: str | None) -> tuple[list[Item], str | None]:
+        key_range: KeyRange,
+        after: str | None,
+        on_unreadable: OnUnreadable,
+    ) -> Page:
         start: dict[str, Any] = {}
         if after is not None:
-            start = {
-                "ExclusiveStartKey": {
-                    "training_uuid": {"S": training_uuid},
-                    "entity": {"S": after},
-                }
-            }
+            key = {"training_uuid": {"S": training_uuid}, "entity": {"S": after}}
+            start = {"ExclusiveStartKey": key}
         answer = self._client.query(
-            **self._participants_of(training_uuid),
+            **self._participants_of(training_uuid, key_range),
             **_PROJECTION,
             ConsistentRead=True,
             Limit=self._page_size,
             **start,
         )
-        items = _with_key(answer["Items"], training_uuid)
-        return items, answer.get("LastEvaluatedKey", {}).get("entity", {}).get("S")
+        last: str | None = answer.get("LastEvaluatedKey", {}).get("entity", {}).get("S")
+        return _page(_with_key(answer["Items"], training_uuid), last, on_unreadable)
 
-    def _participants_of(self, training_uuid: str) -> dict[str, Any]:
+    def _participants_of(
+        self, training_uuid: str, key_range: KeyRange = EVERYBODY
+    ) -> dict[str, Any]:
+        first, last = key_range
         return {
             "TableName": self._table_name,
-            "KeyConditionExpression": "training_uuid = :training AND begins_with(entity, :prefix)",
+            "KeyConditionExpression": "training_uuid = :training"
+            " AND entity BETWEEN :first AND :last",
             "ExpressionAttributeValues": {
                 ":training": {"S": training_uuid},
-                ":prefix": {"S": PARTICIPANT_PREFIX},
+                ":first": {"S": first},
+                ":last": {"S": last},
             },
         }
 

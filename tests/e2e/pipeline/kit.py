@@ -173,10 +173,10 @@ class TrainingItem:
         """Put any item of this training."""
         self.client.put_item(TableName=self.table, Item={**self.key(entity), **item_of(attributes)})
 
-    def read(self) -> dict[str, Any]:
-        """All attributes of the training's item."""
+    def read(self, entity: str = "TRAINING") -> dict[str, Any]:
+        """All attributes of the training's item, or of another one of it."""
         answer = self.client.get_item(
-            TableName=self.table, Key=self.key("TRAINING"), ConsistentRead=True
+            TableName=self.table, Key=self.key(entity), ConsistentRead=True
         )
         return {name: _deserialize(value) for name, value in answer.get("Item", {}).items()}
 

@@ -98,11 +98,6 @@ POLICY_CASES: Final[Mapping[str, PolicyCase]] = {
     "rejected, nobody needed": PolicyCase(
         REJECTS, plainly({"min_participants": 0}), removed=True, good=0
     ),
-    "rejected, another one required": PolicyCase(
-        REJECTS,
-        plainly({"required_participants": ["00000000-0000-4000-8000-000000000000"]}),
-        removed=True,
-    ),
     # --- failed, strict: the training becomes ERROR
     "failed, no options": PolicyCase(DOWN, plainly(None), removed=False, reason="connection lost"),
     "failed, strict": PolicyCase(DOWN, plainly(STRICT), removed=False, reason="connection lost"),

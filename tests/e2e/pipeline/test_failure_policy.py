@@ -27,9 +27,10 @@ from tests.e2e.pipeline.kit import (
     eventually,
     expect,
     log_lines,
+    some_uuid,
     update,
 )
-from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
+from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining, at_first_round
 
 LONG: Final = 120.0
 """Until a participant that is down has failed: six attempts, 15 s of waiting between them."""
@@ -52,6 +53,9 @@ def test_the_training_goes_on_without_the_one_who_is_removed(
     )
 
     _one_is_told_of_its_removal(one)
+    removed = one.training.read(f"REMOVED#{one.bad.uuid}")
+    assert removed["reason"].startswith("UPDATE_ROUND_START to a participant: ")
+    assert removed["notification_id"] in {request.webhook_id for request in one.bad.requests}
     one.training.write("ONGOING", 1)
     for good in one.good:
         expect(good, START, update(0), update(1))
@@ -183,6 +187,93 @@ def test_a_training_that_is_over_is_left_alone(
 
     assert training.state == "COMPLETED"
     assert training.read()["error"] == before["error"]
+
+
+# --- whoever removes a participant ----------------------------------------------------------------
+
+
+def test_a_training_whose_server_removes_the_last_participant_ends(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one = participants.add()
+    training = fl_server.training(one, state="ONGOING")
+    expect(one, START, update(0))
+
+    training.leave(one)
+
+    eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
+    error = training.read()["error"]
+    assert error["reason"] == "fewer than 1 participants are left"
+    assert error["receiver_uuid"] == one.uuid
+    expect(one, START, update(0), REMOVED)
+
+
+def test_a_training_whose_server_removes_a_required_participant_ends(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one, other = participants.add(), participants.add()
+    training = fl_server.training(
+        one, other, state="ONGOING", options={"required_participants": [one.uuid.upper()]}
+    )
+    expect(one, START, update(0))
+
+    training.leave(one)
+
+    expect(other, START, update(0), ERROR)
+    assert training.read()["error"]["reason"] == "a required participant is out"
+
+
+def test_a_training_that_starts_without_participants_ends(fl_server: FlServer) -> None:
+    training = fl_server.training(state="ONGOING")
+
+    eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
+
+
+def test_a_training_that_starts_without_a_required_participant_ends(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one, missing = participants.add(), some_uuid()
+    training = fl_server.training(
+        one, state="ONGOING", options={"required_participants": [missing]}
+    )
+
+    expect(one, START, update(0), ERROR)
+    assert training.read()["error"]["receiver_uuid"] == missing
+
+
+def test_who_cannot_be_told_does_not_count(
+    fl_server: FlServer, participants: ParticipantServer
+) -> None:
+    one = participants.add()
+    training = fl_server.training(one, state="INITIAL", options={"min_participants": 2})
+    training.put(f"PARTICIPANT#{some_uuid()}", message_endpoint=7)
+
+    training.write("ONGOING")
+
+    eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
+
+
+@pytest.mark.parametrize("policy", ["strict", "quorum"])
+def test_the_failure_of_one_membership_does_not_concern_the_next(
+    policy: str, fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes
+) -> None:
+    """A dead participant is removed and joins again while its notice is still tried."""
+    bad, good = participants.add(at_first_round(None)), participants.add()
+    training = fl_server.training(state=None)
+    training.join(bad, good, joined_at=datetime.now(UTC).isoformat())
+    training.write("ONGOING", options={"failure_policy": policy})
+    arrived(bad, 2)
+
+    training.leave(bad)
+    training.join(bad, joined_at=datetime.now(UTC).isoformat())
+    ended = outcomes.wait_for(training, bad, update(0))
+    training.write("ONGOING", 1)
+
+    expect(good, START, update(0), update(1))
+    eventually(lambda: bad.labels, lambda labels: labels[-2:] == [START, update(1)], "both")
+    assert ended["detail-type"] == "Notification Superseded"
+    assert training.participants == {bad.uuid, good.uuid}
+    assert training.state == "ONGOING"
 
 
 # --- events that come again, or late -------------------------------------------------------------

@@ -184,6 +184,30 @@ def test_what_nobody_acknowledges_removes_its_participant(
     silent.accept([removed])
 
 
+def test_who_does_not_report_within_the_deadline_is_removed(
+    stack: Stack, fl_server: FlServer, box: Box, master_secret: MasterSecret, outcomes: Outcomes
+) -> None:
+    silent = new_box(stack, master_secret)
+    deadline = {"round_deadline_seconds": 60, "on_deadline": "remove_unreported"}
+    training = begin(fl_server, box, silent, **deadline)
+    box.accept(box.poll_until(2))
+    silent.accept(silent.poll_until(2))
+    training.put(f"PARTICIPANT#{box.uuid}", message_endpoint="mailbox:", reported="ONGOING#0")
+    client, table = stack.client("dynamodb"), stack.output("WaitingTable")
+    key = {"owner": {"S": f"TRAINING#{training.uuid}"}, "what": {"S": "ROUND"}}
+    item = eventually(
+        lambda: client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item"),
+        bool,
+        "the round's item",
+    )
+    assert item is not None
+    assert item["policy"] == {"S": "remove_unreported"}
+    client.put_item(TableName=table, Item=item | {"due_at": {"N": "1000"}})
+    sweep(stack)
+    eventually(lambda: training.participants, lambda p: p == {box.uuid}, "one participant")
+    assert client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item") is None
+
+
 def test_a_rejection_removes_its_participant(
     stack: Stack, fl_server: FlServer, box: Box, master_secret: MasterSecret
 ) -> None:

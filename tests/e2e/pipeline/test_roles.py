@@ -18,6 +18,8 @@ type Clients = Callable[[str], Any]
 FUNCTIONS: Final = (
     "BuildNotifications",
     "DeliverNotification",
+    "Mailbox",
+    "Sweep",
     "CallbackSuccess",
     "CallbackFailure",
 )
@@ -128,6 +130,20 @@ class Calls:
             }
         )
 
+    def read_mailbox(self) -> None:
+        self._clients("dynamodb").query(
+            TableName=self._stack.output("WaitingTable"),
+            KeyConditionExpression="#owner = :owner",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues=item_of({":owner": f"MAILBOX#{some_uuid()}"}),
+        )
+
+    def delete_from_mailbox(self) -> None:
+        key = item_of({"owner": f"MAILBOX#{some_uuid()}", "what": "-#0"})
+        self._clients("dynamodb").batch_write_item(
+            RequestItems={self._stack.output("WaitingTable"): [{"DeleteRequest": {"Key": key}}]}
+        )
+
     def delete_from_ledger(self) -> None:
         self._clients("dynamodb").delete_item(
             TableName=self._stack.output("LedgerTable"),
@@ -209,6 +225,19 @@ NEEDED: Final[Mapping[str, set[Call]]] = {
         Calls.read_secret,
         Calls.take_delivery,
     },
+    "Mailbox": {
+        Calls.read_trainings_in_a_batch,
+        Calls.read_mailbox,
+        Calls.delete_from_mailbox,
+        Calls.tell_outcome,
+        Calls.read_secret,
+    },
+    "Sweep": {
+        Calls.read_training,
+        Calls.read_trainings_in_a_batch,
+        Calls.delete_from_mailbox,
+        Calls.tell_outcome,
+    },
     "CallbackSuccess": {Calls.send_to_callbacks_dlq},
     "CallbackFailure": {
         Calls.read_trainings_in_a_batch,
@@ -228,6 +257,7 @@ NOT_NEEDED: Final[Mapping[str, set[Call]]] = {
         Calls.invoke,
     },
     "DeliverNotification": {
+        Calls.read_mailbox,
         Calls.write_training,
         Calls.update_training,
         Calls.delete_participant,
@@ -235,6 +265,30 @@ NOT_NEEDED: Final[Mapping[str, set[Call]]] = {
         Calls.delete_from_ledger,
         Calls.enqueue_delivery,
         Calls.change_secret,
+        Calls.invoke,
+    },
+    "Mailbox": {
+        Calls.read_training,
+        Calls.write_training,
+        Calls.update_training,
+        Calls.delete_participant,
+        Calls.write_ledger,
+        Calls.delete_from_ledger,
+        Calls.enqueue_delivery,
+        Calls.take_delivery,
+        Calls.change_secret,
+        Calls.invoke,
+    },
+    "Sweep": {
+        Calls.write_training,
+        Calls.update_training,
+        Calls.delete_participant,
+        Calls.read_mailbox,
+        Calls.write_ledger,
+        Calls.delete_from_ledger,
+        Calls.enqueue_delivery,
+        Calls.take_delivery,
+        Calls.read_secret,
         Calls.invoke,
     },
     "CallbackSuccess": {

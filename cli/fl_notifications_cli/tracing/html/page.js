@@ -8,8 +8,8 @@
 
   // ---------------------------------------------------------------------------------- the data
 
-  const BUILT = 0, HELD = 1, ATTEMPTED = 2, CONCLUDED = 3, CALLED = 4;
-  const STEP_NAMES = ["built", "held back", "attempted", "concluded", "called back"];
+  const BUILT = 0, HELD = 1, ATTEMPTED = 2, DEPOSITED = 3, FETCHED = 4, ACKNOWLEDGED = 5, CONCLUDED = 6, CALLED = 7;
+  const STEP_NAMES = ["built", "held back", "attempted", "deposited", "fetched", "acknowledged", "concluded", "called back"];
   const KNOWN = ["failed", "rejected", "undecided", "superseded", "accepted"];
   // How it is drawn: a type that a client does not know is as good as one that was not sent.
   const drawn = (outcome) =>
@@ -47,6 +47,7 @@
   for (let n = 0; n < count; n++) {
     for (let s = stepFrom[n]; s < stepFrom[n + 1]; s++) if (S.kind[s] === ATTEMPTED) attemptsOf[n]++;
   }
+  const inMailbox = (n) => S.kind.slice(stepFrom[n], stepFrom[n + 1]).includes(DEPOSITED);
   const why = (n) => {
     for (let s = stepFrom[n + 1] - 1; s >= stepFrom[n]; s--) {
       if (S.kind[s] === CONCLUDED) return reason(s) || (S.status[s] ? `HTTP ${S.status[s]}` : "");
@@ -64,7 +65,7 @@
   const SHORT = {
     TRAINING_START: "start", UPDATE_ROUND_START: "round", SWAG_ROUND_START: "SWAG",
     MODEL_TEST_ROUND: "test", TRAINING_FINISHED: "finished", TRAINING_ERROR: "error",
-    CLIENT_REMOVED: "removed",
+    CLIENT_REMOVED: "removed", PARTICIPANT_REMOVED: "other out",
   };
   const shortType = (type) => (Object.hasOwn(SHORT, type) ? SHORT[type] : type.toLowerCase().slice(0, 12));
   const shortName = (n) => {
@@ -475,6 +476,13 @@
           c.fillStyle = colours.held;
           c.fillRect(xs - 3, y - 5, 2, 10);
           c.fillRect(xs + 1, y - 5, 2, 10);
+          x = Math.max(x, xs);
+        } else if (kind === DEPOSITED || kind === FETCHED || kind === ACKNOWLEDGED) {
+          // In the mailbox: nobody is called, so there is no bar, only when it was so.
+          link(c, x, xs, y, tried);
+          c.fillStyle = colours["ink-2"];
+          c.fillRect(xs - 1, y - 4, 2, 8);
+          tried = true;
           x = Math.max(x, xs);
         } else if (kind === CONCLUDED) {
           link(c, x, xs, y, tried);
@@ -975,6 +983,7 @@
     }
     data.outcomes.forEach((outcome, i) => {
       const c = many.get(i) || 0;
+      if (!c && !KNOWN.includes(outcome)) return;
       const tile = make("button", { class: c ? "tile" : "tile none", type: "button", "aria-pressed": "false" },
         glyph(outcome), make("b", { textContent: number(c) }),
         make("small", {}, outcome, c ? make("span", { textContent: `, ${plural(receivers.get(i).size, "receiver")}` }) : ""));
@@ -1012,7 +1021,7 @@
     const groups = new Map();
     for (let n = 0; n < count; n++) {
       if (badness[n] < 2) continue;
-      const text = badness[n] === 2 ? (attemptsOf[n] ? "still trying" : "not tried yet") : why(n) || "no reason given";
+      const text = badness[n] === 2 ? (attemptsOf[n] ? "still trying" : inMailbox(n) ? "in its mailbox" : "not tried yet") : why(n) || "no reason given";
       const key = `${4 - badness[n]} ${outcomeOf[n]} ${text}`;
       if (!groups.has(key)) groups.set(key, { outcome: outcomeOf[n], text, rank: 4 - badness[n], list: [] });
       groups.get(key).list.push(n);

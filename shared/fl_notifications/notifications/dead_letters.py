@@ -8,7 +8,6 @@ from typing import Any, Final
 from fl_notifications.deliveries.queue import DeadLetterQueue
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.items import UnreadableItemError
-from functions.build_notifications.records import Change
 
 MAX_CHARACTERS: Final = 900_000
 """SQS takes 1 MiB, attributes included; two images of 400 KB may be more than that."""
@@ -21,12 +20,14 @@ class DeadLetters:
     queue: DeadLetterQueue
     journal: Journal
 
-    def unreadable(self, error: UnreadableItemError, change: Change, entity: str) -> None:
+    def unreadable(
+        self, error: UnreadableItemError, record: Mapping[str, Any], entity: str
+    ) -> None:
         """Set aside a record because an item cannot be read.
 
         Args:
             error: what is wrong with which field.
-            change: the record.
+            record: the record.
             entity: sort key of the item; the record's own, or that of somebody to be told.
 
         Raises:
@@ -34,8 +35,9 @@ class DeadLetters:
         """
         self.journal.unreadable(error)
         letter = {"item": error.item, "field": error.field, "reason": error.reason}
-        about = {"training_uuid": change.training_uuid, "entity": entity}
-        self._put({**letter, **about}, change.record, str(error))
+        training_uuid = record["dynamodb"]["Keys"]["training_uuid"]["S"]
+        about = {"training_uuid": training_uuid, "entity": entity}
+        self._put({**letter, **about}, record, str(error))
 
     def given_up(self, record: Mapping[str, Any], reason: str) -> None:
         """Set aside a record that fails again and again.
