@@ -8,7 +8,8 @@ from typing import Any
 import boto3
 import pytest
 
-EVENT = json.loads((Path(__file__).parents[2] / "events" / "outcome-rejected.json").read_text())
+SAMPLE = json.loads((Path(__file__).parents[2] / "events" / "outcome-rejected.json").read_text())
+EVENT = json.loads(SAMPLE["Records"][0]["body"])
 
 
 class FakeTable:

@@ -14,7 +14,7 @@ from fl_notifications.trainings.table import TrainingTable
 from functions.build_notifications.entries import Entries
 from functions.build_notifications.judge import judge
 from functions.build_notifications.options import wrong_options
-from functions.build_notifications.participants import follow, participant_unreadable
+from functions.build_notifications.participants import follow, participant_unreadable, to_others
 from functions.build_notifications.records import Change
 from functions.build_notifications.rounds import Rounds
 from functions.build_notifications.teller import Teller
@@ -96,8 +96,14 @@ class Builder:
         if following.announcement is not None and following.page is not None:
             set_aside, _ = self._set_aside(change, following.announcement)
             self.teller.tell_one(following.announcement, following.page, change, entries, set_aside)
-        if following.event is not None:
-            self.bus.tell([self._explained(following.event)], change.at)
+        if following.event is None:
+            return
+        event = self._explained(following.event)
+        if following.others and following.announcement and isinstance(event, ParticipantRemoved):
+            others = to_others(following.announcement, event, change.sequence_number)
+            set_aside, _ = self._set_aside(change, others)
+            self.teller.tell_all(others, change, entries, set_aside)
+        self.bus.tell([event], change.at)
 
     def _set_aside(
         self, change: Change, announcement: Announcement

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.notifications.announcement import Announcement, Notice
+from fl_notifications.notifications.bodies import RemovedData
 from fl_notifications.notifications.changes import ROUND_TYPES
 from fl_notifications.outcomes.changes import ChangeEvent, ParticipantRemoved, ParticipantUnreadable
 from fl_notifications.outcomes.runs import RETENTION, EndedAs, Run, later_than
@@ -23,6 +24,7 @@ class Following:
         announcement: what there is to tell; None: nothing.
         page: the participant, to be told that.
         event: what there is to put on the bus.
+        others: whether all others are told of the removal.
         unreadable: why the record, or a part of it, is a dead letter.
     """
 
@@ -30,6 +32,7 @@ class Following:
     page: Page | None = None
     event: ChangeEvent | None = None
     unreadable: UnreadableItemError | None = None
+    others: bool = False
 
 
 def follow(change: Change, entry: Run | None) -> Following:
@@ -77,7 +80,12 @@ def _left(change: Change, entry: Run | None) -> Following:
         return Following(event=event or _unreadable(change, entry, error), unreadable=error)
     removed = Notice(kind=NotificationType.CLIENT_REMOVED, source=change.sequence_number)
     if in_run:
-        return Following(_announcement(change, entry, (removed,)), Page([participant]), event)
+        return Following(
+            _announcement(change, entry, (removed,)),
+            Page([participant]),
+            event,
+            others=entry.training.options.announce_removals,
+        )
     end = _end(change, entry)
     if end is None:
         return Following()
@@ -125,6 +133,26 @@ def _announcement(change: Change, entry: Run, notices: tuple[Notice, ...]) -> An
         began_at=entry.began_at,
         created_at=change.at,
         notices=notices,
+    )
+
+
+def to_others(
+    announcement: Announcement, removed: ParticipantRemoved, sequence_number: str
+) -> Announcement:
+    """What all others are told of a removal.
+
+    Args:
+        announcement: what the one who is out is told.
+        removed: the event, with its reason.
+        sequence_number: of the record.
+    """
+    reason = removed.reason or "removed by the server"
+    kind = NotificationType.PARTICIPANT_REMOVED
+    return announcement.model_copy(
+        update={
+            "notices": (Notice(kind=kind, source=sequence_number),),
+            "removed": RemovedData(participant_uuid=removed.receiver_uuid, reason=reason),
+        }
     )
 
 

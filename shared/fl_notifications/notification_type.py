@@ -7,7 +7,8 @@ from typing import Self
 class NotificationType(Enum):
     """A type of notification, with a short description for people.
 
-    The names and values are those of fl-demonstrator; `TRAINING_ERROR` is ours.
+    The names and values are those of fl-demonstrator; `TRAINING_ERROR` and
+    `PARTICIPANT_REMOVED` are ours.
     """
 
     UPDATE_ROUND_START = "UPDATE_ROUND_START", "Start update round"
@@ -17,6 +18,7 @@ class NotificationType(Enum):
     CLIENT_REMOVED = "CLIENT_REMOVED", "Client removed"
     MODEL_TEST_ROUND = "MODEL_TEST_ROUND", "Start model round"
     TRAINING_ERROR = "TRAINING_ERROR", "Training error"
+    PARTICIPANT_REMOVED = "PARTICIPANT_REMOVED", "Participant removed"
 
     def __new__(cls, value: str, _description: str = "") -> Self:
         """Make the first of the two strings the member's value."""

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from fl_notifications.aws.batches import ATTEMPTS
 from fl_notifications.deliveries.guard import MAX_URL_LENGTH
 from fl_notifications.server.repository import TrainingRepository
 from fl_notifications.trainings.model import TrainingState
-from fl_notifications.trainings.table import TrainingTable
 from tests.integration.conftest import Start
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
@@ -494,7 +492,7 @@ def test_an_endpoint_too_long_for_a_message_is_cut_and_still_too_long_for_the_gu
     stack: Stack, running: TrainingRepository, build: Function
 ) -> None:
     long = "https://one.example/" + "\u2603" * 100_000
-    numbers = range(10, 22)
+    numbers = range(10, 12)
     stack.put(*(participant_item(f"p{each}", message_endpoint=long) for each in numbers))
     stack.changes()
     running.next_round(TRAINING_UUID)
@@ -812,35 +810,12 @@ def test_without_enough_time_left_records_are_not_begun(
     running.next_round(TRAINING_UUID)
     running.finish(TRAINING_UUID)
     event = stack.changes()
-    assert failures(build(event, remaining_seconds=9)) == numbers(event)
+    assert failures(build(event, remaining_seconds=59)) == numbers(event)
     assert told(stack) == []
-    assert failures(build(event, remaining_seconds=11)) == []
+    assert failures(build(event, remaining_seconds=61)) == []
 
 
 # --- pages, log, metrics --------------------------------------------------------------------------
-
-
-def test_participants_are_read_page_by_page_and_each_is_told(
-    stack: Stack, running: TrainingRepository, build: Function
-) -> None:
-    running.add_participants(TRAINING_UUID, [participant(f"p{n}") for n in range(28)])
-    stack.changes()
-    running.next_round(TRAINING_UUID)
-    small = TrainingTable(stack.dynamodb, stack.trainings_table, page_size=7)
-    batches = build.app.batches
-    batches = replace(batches, builder=replace(batches.builder, trainings=small))
-    faults = Faults(stack.dynamodb)
-    assert failures(batches.process(stack.changes(), lambda: 900.0)) == []
-    receivers = [
-        each["receiver"]["uuid"]
-        for each in stack.delivered()
-        if each["notification_type"] == "UPDATE_ROUND_START"
-    ]
-    assert len(receivers) == len(set(receivers)) == 30
-    queries = faults.calls["Query"]
-    assert len(queries) == 5
-    assert {each["Limit"] for each in queries} == {7}
-    assert all(each["ConsistentRead"] for each in queries)
 
 
 def test_each_message_is_logged_once_the_queue_has_it_and_nothing_secret_is(

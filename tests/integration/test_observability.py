@@ -208,7 +208,7 @@ def seen(request: pytest.FixtureRequest) -> Seen:
 def look(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Seen:
     """Two trainings: every type of notification, and every way for one to end."""
     names = ("healthy", "flaky", "rejecting", "dead", "leaving")
-    options = {"failure_policy": "quorum"}
+    options = {"failure_policy": "quorum", "announce_removals": True}
     pipeline.change(
         *map(receiver, names),
         participant_item("unreadable", message_endpoint=7),

@@ -217,13 +217,15 @@ def test_who_left_and_joins_again_without_a_joined_at_is_told_the_start(running:
         "2020-01-01T00:00:00",
         "2020-01-01",
         "some time",
-        (datetime.now(UTC) + timedelta(hours=2)).isoformat(),
-        (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds"),
+        timedelta(hours=2),
+        timedelta(minutes=-1),
     ],
 )
 def test_whose_joining_is_not_clearly_before_the_run_is_told_the_start_before_each_round(
-    running: Server, joined_at: str
+    running: Server, joined_at: str | timedelta
 ) -> None:
+    if isinstance(joined_at, timedelta):  # as of the test, which may come minutes after its making
+        joined_at = (datetime.now(UTC) + joined_at).isoformat(timespec="seconds")
     running.join("late", joined_at=joined_at)
     own = running.stack.changes()
     running.training("ONGOING", 1)
@@ -775,3 +777,39 @@ def test_who_has_unusable_settings_is_told_no_round_and_everything_else(
     ((field, entity),) = {(each["field"], each["entity"]) for each in server.letters()}
     assert field.partition(".")[0] == "settings"
     assert entity == f"PARTICIPANT#{uuid_of('one')}"
+
+
+# --- who is left ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["answered 400", None])
+def test_all_others_are_told_of_a_removal_if_the_training_wants_it(
+    running: Server, reason: str | None
+) -> None:
+    running.training("ONGOING", options={"announce_removals": True})
+    running.process()
+    removed = {"training_uuid": TRAINING_UUID, "entity": f"REMOVED#{uuid_of('one')}"}
+    if reason is not None:
+        running.stack.put(item(removed | {"reason": reason, "joined_at": EARLY}))
+    running.delete("one")
+    running.process()
+    messages = running.stack.delivered()
+    told = {NAMES[each["receiver"]["uuid"]]: each for each in messages}
+    assert told["one"]["notification_type"] == REMOVED
+    assert told["two"]["content"] == {
+        "notification_type": "PARTICIPANT_REMOVED",
+        "body": {
+            "data": {
+                "participant_uuid": uuid_of("one"),
+                "reason": reason or "removed by the server",
+            }
+        },
+        "training_uuid": TRAINING_UUID,
+    }
+    assert (told["two"]["callback_success"], told["two"]["callback_error"]) == (None, None)
+    assert len(messages) == 2
+
+
+def test_nobody_else_is_told_of_a_removal_otherwise(running: Server) -> None:
+    running.delete("one")
+    assert running.processed() == {"one": [REMOVED]}

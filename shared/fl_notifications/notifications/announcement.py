@@ -9,9 +9,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, Delivery
 from fl_notifications.notification_type import NotificationType
+from fl_notifications.notifications.bodies import RemovedData
 from fl_notifications.notifications.notification import (
     NOTIFICATION_CLASSES,
     AnyTrainingNotification,
+    ParticipantRemovedNotification,
 )
 from fl_notifications.trainings.model import Participant, Receiver, Training, canonical
 
@@ -46,6 +48,7 @@ class Announcement(BaseModel):
         created_at: when this change was made.
         notices: in the order of sending.
         to_actor: whether the actor is told as well.
+        removed: who was removed, if it is about that; is not told itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -56,6 +59,7 @@ class Announcement(BaseModel):
     created_at: AwareDatetime
     notices: tuple[Notice, ...]
     to_actor: bool = False
+    removed: RemovedData | None = None
 
     def deliveries(self, notice: Notice, receivers: Sequence[Receiver]) -> Iterator[Delivery]:
         """One message per receiver, made as they are asked for."""
@@ -70,6 +74,8 @@ class Announcement(BaseModel):
         self, kind: NotificationType, receivers: Sequence[Receiver]
     ) -> AnyTrainingNotification:
         """The notification of one type for some receivers."""
+        if self.removed is not None:
+            return ParticipantRemovedNotification.about(self.training, receivers, self.removed)
         return NOTIFICATION_CLASSES[kind].to(self.training, receivers)
 
     @property
@@ -86,6 +92,9 @@ class Announcement(BaseModel):
 
     def concerned(self, notice: Notice, participants: Sequence[Participant]) -> list[Participant]:
         """Those of some participants whom a notice is for."""
+        if self.removed is not None:
+            gone = canonical(self.removed.participant_uuid)
+            return [each for each in participants if canonical(each.uuid) != gone]
         if self._selected is None or not notice.of_round:
             return list(participants)
         return [each for each in participants if canonical(each.uuid) in self._selected]

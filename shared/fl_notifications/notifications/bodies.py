@@ -66,3 +66,18 @@ class TrainingErrorBody(Body):
     """Says why a training ended."""
 
     data: ErrorData
+
+
+class RemovedData(BaseModel):
+    """Which participant is out, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    participant_uuid: Uuid
+    reason: str
+
+
+class ParticipantRemovedBody(Body):
+    """Says which other participant is out."""
+
+    data: RemovedData

@@ -24,6 +24,8 @@ from fl_notifications.notifications.bodies import (
     ClientRemovedBody,
     ErrorData,
     ModelBody,
+    ParticipantRemovedBody,
+    RemovedData,
     RoundBody,
     SwagRoundBody,
     TrainingErrorBody,
@@ -356,12 +358,28 @@ class ClientRemovedNotification(TrainingNotification[ClientRemovedBody]):
         return ClientRemovedBody()
 
 
+class ParticipantRemovedNotification(TrainingNotification[ParticipantRemovedBody]):
+    """Another participant is out; told only if the training's options say so."""
+
+    type = NotificationType.PARTICIPANT_REMOVED
+
+    @classmethod
+    def about(cls, training: Training, receivers: Sequence[Receiver], removed: RemovedData) -> Self:
+        """Tell the receivers of the removal."""
+        return cls(
+            receivers=receivers,
+            body=ParticipantRemovedBody(data=removed),
+            training_uuid=training.training_uuid,
+        )
+
+
 type AnyTrainingNotification = (
     TrainingStartNotification
     | TrainingRoundStartNotification
     | TrainingFinishedNotification
     | TrainingErrorNotification
     | ClientRemovedNotification
+    | ParticipantRemovedNotification
 )
 
 _CLASSES: tuple[type[AnyTrainingNotification], ...] = (
@@ -374,4 +392,4 @@ _CLASSES: tuple[type[AnyTrainingNotification], ...] = (
     ClientRemovedNotification,
 )
 NOTIFICATION_CLASSES = {cls.type: cls for cls in _CLASSES}
-"""The class of each type."""
+"""The class of each type that says nothing but what a training itself does."""

@@ -65,7 +65,7 @@
   const SHORT = {
     TRAINING_START: "start", UPDATE_ROUND_START: "round", SWAG_ROUND_START: "SWAG",
     MODEL_TEST_ROUND: "test", TRAINING_FINISHED: "finished", TRAINING_ERROR: "error",
-    CLIENT_REMOVED: "removed",
+    CLIENT_REMOVED: "removed", PARTICIPANT_REMOVED: "other out",
   };
   const shortType = (type) => (Object.hasOwn(SHORT, type) ? SHORT[type] : type.toLowerCase().slice(0, 12));
   const shortName = (n) => {
