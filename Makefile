@@ -24,7 +24,7 @@ export SAM_CLI_TELEMETRY := 0
 # The layer's requirements: what shared/ and functions/ import, as uv.lock has it, but for boto3.
 # Lambda's runtime has that, compiled; in a layer its 2,300 files, most of them about services that
 # we don't use, would be compiled at every cold start, as /opt can't be written to.
-EXPORT = $(UV) export -q --locked --no-dev --extra functions --no-emit-project --no-header --no-annotate \
+EXPORT = $(UV) export -q --locked --no-dev --no-emit-project --no-header --no-annotate \
   --prune boto3 --prune botocore --format requirements-txt
 
 .DEFAULT_GOAL := help

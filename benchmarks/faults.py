@@ -4,22 +4,25 @@
 
 Plays what AWS does between a FIFO queue and a function: hands out batches of ten, no two at once of
 one group, each to an execution environment of its own (a process), as many at once as it is told.
+The queue is the stand-in's, so that a function can receive from it, too.
 """
 
+import itertools
 import json
 import multiprocessing
+import os
 import random
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.events import SQS_BATCH, Context, queue_event
 from benchmarks.measuring import Servers
-from benchmarks.servers import HOSTS, participant_uuid, training_uuid
+from benchmarks.servers import HOSTS, KEPT_QUEUE, participant_uuid, training_uuid
 from fl_notifications.deliveries.delivery import Delivery, DeliveryReceiver
 from fl_notifications.notification_type import NotificationType
 
@@ -70,6 +73,7 @@ def messages(servers: Servers, kind: str, seed: int) -> list[dict[str, Any]]:
             callback_success=None,
             callback_error=None,
             created_at="2026-11-24T09:00:00Z",  # type: ignore[arg-type]  # pydantic reads it
+            own=True,  # it goes where it says, whatever the stand-in's table says
         )
         entries.append(
             {
@@ -79,6 +83,32 @@ def messages(servers: Servers, kind: str, seed: int) -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def _start(count: int) -> list[tuple[BaseProcess, Connection]]:
+    """Start environments, each with the pipe to it."""
+    forking = multiprocessing.get_context("fork")
+    started: list[tuple[BaseProcess, Connection]] = []
+    for _ in range(count):
+        ours, theirs = forking.Pipe()
+        process = forking.Process(target=_environment, args=(theirs,))
+        process.start()
+        started.append((process, ours))
+    return started
+
+
+def _received(sqs: Any, queue_url: str) -> dict[str, Any] | None:
+    """A batch of the queue, as Lambda hands it out; None if there is nothing."""
+    answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=SQS_BATCH)
+    entries = [
+        {
+            "MessageBody": message["Body"],
+            "MessageGroupId": message["Attributes"]["MessageGroupId"],
+            "MessageDeduplicationId": message["MessageId"],
+        }
+        for message in answer.get("Messages", [])
+    ]
+    return queue_event(entries) if entries else None
 
 
 def _environment(pipe: Connection) -> None:
@@ -94,27 +124,24 @@ def until_all_are_told(servers: Servers, kind: str, concurrency: Concurrency, se
 
     Only first attempts are handed out: those that follow come seconds later, to the faulty alone.
     """
-    from functions.deliver_notification import app  # noqa: F401, PLC0415 - for the forks
+    queue_url = f"http://127.0.0.1:{servers.aws_port}/000000000000/{KEPT_QUEUE}"
+    os.environ["DELIVERIES_QUEUE_URL"] = queue_url
+    from functions.deliver_notification import app  # noqa: PLC0415 - for the forks
 
     warm_up, entries = messages(servers, "none", seed), messages(servers, kind, seed)
-    batches = deque(
-        queue_event(entries[at : at + SQS_BATCH]) for at in range(0, RECEIVERS, SQS_BATCH)
-    )
-    most = len(batches)
-    forking = multiprocessing.get_context("fork")
-    idle: list[Connection] = []
-    processes = []
-    for _ in range(most):
-        ours, theirs = forking.Pipe()
-        processes.append(forking.Process(target=_environment, args=(theirs,)))
-        processes[-1].start()
-        idle.append(ours)
+    most = RECEIVERS // SQS_BATCH
+    environments = _start(most)
+    idle = [pipe for _, pipe in environments]
     # Warm environments: each has read the secret and made its connections.
     for number, pipe in enumerate(idle):
         pipe.send(queue_event(warm_up[number : number + 1]))
     for pipe in idle:
         pipe.recv()
     servers.arrivals()
+    sqs = app.clients.sqs
+    for batch in itertools.batched(entries, SQS_BATCH):
+        some: Any = [{"Id": str(number), **each} for number, each in enumerate(batch)]
+        sqs.send_message_batch(QueueUrl=queue_url, Entries=some)
     healthy = RECEIVERS - (0 if kind == "none" else int(RECEIVERS * FAULTY_SHARE))
     busy: list[Connection] = []
     arrived: list[int] = []
@@ -123,18 +150,18 @@ def until_all_are_told(servers: Servers, kind: str, concurrency: Concurrency, se
         elapsed = time.monotonic() - started
         if elapsed > LONGEST_SECONDS:
             raise RuntimeError(f"{len(arrived)} of {healthy} were told")
-        while batches and len(busy) < concurrency.at(elapsed):
+        while idle and len(busy) < concurrency.at(elapsed):
+            if (event := _received(sqs, queue_url)) is None:
+                break
             busy.append(idle.pop())
-            busy[-1].send(batches.popleft())
+            busy[-1].send(event)
         ready = wait(busy, timeout=0.02)
         for pipe in [each for each in busy if each in ready]:
             pipe.recv()
             busy.remove(pipe)
             idle.append(pipe)
-        if not batches:
-            arrived += [at for path, at in servers.arrivals() if HEALTHY in path]
-            time.sleep(0.02)
-    for process in processes:
+        arrived += [at for path, at in servers.arrivals() if HEALTHY in path]
+    for process, _ in environments:
         process.kill()
         process.join()
     return max(arrived) / 1e9 - started

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 import zlib
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 HOSTS: Final = tuple(f"127.0.0.{last}" for last in range(2, 12))
 """Ten hosts, so that ten receivers are ten places to connect to."""
+
+KEPT_QUEUE: Final = "kept.fifo"
+"""The one queue that gives out what it is sent; others of a benchmark only take."""
 
 _ACTOR: Final = "c0ffee00-5a5a-4b4b-8c8c-d1d1d1d1d1d1"
 
@@ -45,6 +49,7 @@ class Aws:
         self._receivers_port = receivers_port
         self._page = functools.lru_cache(maxsize=200)(self._make_page)
         self.taken: list[str] = []
+        self._kept: deque[dict[str, Any]] = deque()
 
     def answer(self, operation: str, body: bytes) -> Answer:
         """Answer one call; `operation` is the last part of X-Amz-Target."""
@@ -111,7 +116,37 @@ class Aws:
     def _BatchWriteItem(self, _call: dict[str, Any]) -> bytes:  # noqa: N802
         return b'{"UnprocessedItems":{}}'
 
+    def _ReceiveMessage(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        """Give out what `KEPT_QUEUE` has, each once: no two of its messages are of one group."""
+        some = [
+            self._kept.popleft() for _ in range(min(call["MaxNumberOfMessages"], len(self._kept)))
+        ]
+        return _encode({"Messages": some} if some else {})
+
+    def _DeleteMessageBatch(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        return _encode({"Successful": [{"Id": e["Id"]} for e in call["Entries"]], "Failed": []})
+
+    def _keep(self, entry: dict[str, Any]) -> None:
+        attributes = {
+            "ApproximateReceiveCount": "1",
+            "MessageGroupId": entry["MessageGroupId"],
+            "SentTimestamp": "1795500000100",
+            "SequenceNumber": "18849496460467696128",
+        }
+        notification_id = entry["MessageDeduplicationId"]
+        self._kept.append(
+            {
+                "MessageId": notification_id,
+                "ReceiptHandle": f"AQEB{notification_id}",
+                "Body": entry["MessageBody"],
+                "Attributes": attributes,
+            }
+        )
+
     def _SendMessageBatch(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        if call["QueueUrl"].endswith(KEPT_QUEUE):
+            for entry in call["Entries"]:
+                self._keep(entry)
         return _encode(
             {
                 "Successful": [

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.conftest import Account
 from tests.integration.handlers import Function
 from tests.integration.stack import Stack
-from tests.made import TRAINING_UUID, participant_item, training_item
+from tests.made import TRAINING_UUID, participant_item, training_item, uuid_of
 
 DEADLINE = {"round_deadline_seconds": 600, "on_deadline": "remove_unreported"}
 
@@ -124,3 +124,26 @@ def test_a_record_that_is_processed_once_more_writes_the_same(
     assert item is not None
     assert first is not None
     assert item["round"] == {"N": "4"}
+
+
+def test_who_has_not_reported_by_the_deadline_is_removed(
+    stack: Stack, build: Function, sweep: Function, account: Account
+) -> None:
+    callback = account.function("CallbackFailure")
+    stack.put(participant_item("silent"), participant_item("done", reported="ONGOING#3"))
+    change(stack, build, options=DEADLINE)
+    item = round_item(stack)
+    assert item is not None
+    began_at = datetime.now().astimezone() - timedelta(seconds=700)
+    overdue: dict[str, Any] = {
+        "began_at": {"S": began_at.isoformat()},
+        "due_at": {"N": str(int(began_at.timestamp()) + 600)},
+    }
+    table = stack.output("WaitingTable")
+    stack.dynamodb.put_item(TableName=table, Item={**item, **overdue})
+    sweep({})
+    for event in stack.outcomes():
+        if event["detail-type"] == "Training Overdue":
+            callback(stack.callbacks(event))
+    assert stack.item(TRAINING_UUID, f"PARTICIPANT#{uuid_of('silent')}") is None
+    assert stack.item(TRAINING_UUID, f"PARTICIPANT#{uuid_of('done')}") is not None

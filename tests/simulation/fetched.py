@@ -22,7 +22,11 @@ def _nothing_waits(case: Case) -> None:
     case.expect("nothing waits in a mailbox for ever", not waiting, waiting[:3])
     refused = case.history.world.mailboxes.refused
     ours = [each for each in refused if each["statusCode"] >= 500]
-    case.expect("a request that is right is not refused", len(ours) == len(refused), refused[:3])
+    unknown = [each for each in refused if each["statusCode"] == 401]
+    # While the secret cannot be read, the functions take its old versions only.
+    excused = unknown if case.history.secret_was_unreadable else []
+    right = len(ours) + len(excused) == len(refused)
+    case.expect("a request that is right is not refused", right, refused[:3])
     if not case.history.world.faults.struck:
         case.expect("without faults each request is served", not ours, ours[:3])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from fl_notifications.deliveries.post import Forbidden, Responded, Unreachable
 from tests.simulation.case import Case
+from tests.simulation.deadlines import deadlines_hold, overdue_is_done
 from tests.simulation.fetched import mailboxes_are_served
 from tests.simulation.history import Built, History
 from tests.simulation.ids import ROUNDS, T
@@ -89,6 +90,8 @@ def check(run: Run) -> Case:
         policy_is_done,
         enough_take_part,
         changes_are_told,
+        deadlines_hold,
+        overdue_is_done,
         unreadable_items,
         log_lines,
     ):

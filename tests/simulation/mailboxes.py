@@ -155,10 +155,10 @@ class _Client:
         if answer["statusCode"] != 200:
             if self.clock and answer["statusCode"] == 401:
                 self.clock = body["server_time"] - self.mailboxes.kernel.now
-            elif answer["statusCode"] == 401 and self.mailboxes.rotated_lately():
-                self.older = not self.older  # the functions do not know the new one yet
             else:
-                self.mailboxes.refused.append(answer)
+                self.older = not self.older  # the functions may not know the new secret yet
+                if answer["statusCode"] != 401 or not self.mailboxes.rotated_lately():
+                    self.mailboxes.refused.append(answer)
             self.wake(BACKOFF_SECONDS)
             return
         self._told(asked, body["acknowledged"])

@@ -30,6 +30,7 @@ class Action(Enum):
     RESTART = "becomes INITIAL, and ONGOING in round 0, with the same participants"
     RAISE = "two participants more are needed"
     SPOIL_OPTIONS = "the options become unreadable, or NULL"
+    REPORT = "a participant's result has come"
     DELETE = "the training's item is deleted"
     CREATE = "the training's item is made again, ONGOING"
     BREAK = "the training's item becomes unreadable"
@@ -95,3 +96,5 @@ class Plan:
     stamps: Stamps = Stamps.FULL
     late_joiners: str | None = None
     moved: Behaviour | None = None
+    deadline: int | None = None
+    on_deadline: str | None = None

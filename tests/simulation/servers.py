@@ -145,6 +145,7 @@ class Server:
             Action.OVERWRITE: self._overwrite,
             Action.EXPIRE: lambda index: self._remove(index, self.world.trainings.expire),
             Action.MOVE: self._move,
+            Action.REPORT: self._report,
             Action.BREAK_PARTICIPANT: self._break_participant,
         }
 
@@ -172,6 +173,11 @@ class Server:
             if "joined_at" in before:
                 item["joined_at"] = before["joined_at"]
             self._write(item)
+
+    def _report(self, index: int) -> None:
+        if index in self.present and self.state in RUNNING:
+            item = self.world.trainings.items[self._key(index)]
+            self._write(item | {"reported": {"S": f"{self.state}#{self.round}"}})
 
     def _break_participant(self, index: int) -> None:
         self._remove(index, self._delete)
@@ -290,6 +296,10 @@ class Server:
         options: Item = {}
         if plan.policy is not None:
             options["failure_policy"] = {"S": plan.policy}
+        if plan.deadline is not None:
+            options["round_deadline_seconds"] = {"N": str(plan.deadline)}
+        if plan.on_deadline is not None:
+            options["on_deadline"] = {"S": plan.on_deadline}
         if plan.late_joiners is not None:
             options["late_joiners"] = {"S": plan.late_joiners}
         if self.least is not None:

@@ -54,6 +54,7 @@ ACTIONS = (
     *(Action.MEND, Action.BREAK_PARTICIPANT, Action.ROTATE, Action.REJOIN, Action.OVERWRITE),
     *(Action.MOVE_ACTOR, Action.FINISH_AND_CLEAN, Action.FAIL_AND_CLEAN, Action.RESTART),
     *(Action.RAISE, Action.SPOIL_OPTIONS, Action.CREATE, Action.REDRIVE, Action.UPGRADE),
+    Action.REPORT,
 )
 FUNCTIONS = ("BuildNotifications", "DeliverNotification", "CallbackFailure", "Mailbox", "Sweep")
 CALLS = (
@@ -190,6 +191,10 @@ def _plans(draw: st.DrawFn, focus: Focus) -> Plan:
         started_at=draw(st.sampled_from((True, True, False))),
         clock=draw(st.sampled_from((0.0, 0.0, 0.0, 7200.0, 20.0, -240.0, -7200.0))),
         stamps=draw(st.sampled_from((*[Stamps.FULL] * 4, *Stamps))),
+        deadline=draw(st.sampled_from((None, None, 60, 300))),
+        on_deadline=draw(
+            st.sampled_from((None, "event", "error", "remove_unaccepted", "remove_unreported"))
+        ),
         late_joiners=draw(st.sampled_from((None, "current_round"))),
         moved=draw(st.sampled_from((None, HEALTHY, MAILBOXES[Mail.PROMPT]))),
     )

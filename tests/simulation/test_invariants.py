@@ -11,10 +11,10 @@ from tests.simulation.clients import Tampering
 from tests.simulation.faults import Fault, Kind, Occasion
 from tests.simulation.invariants import check
 from tests.simulation.plans import DEAD, FLAKY, HEALTHY, SLOW, Action, Plan, Step, rejecting
-from tests.simulation.receivers import Behaviour, Reply
+from tests.simulation.receivers import Behaviour, Mail, Reply
 from tests.simulation.scenario import Scenario, run
 from tests.simulation.test_scenarios import DEAD_AFTER_THE_START, RUNS
-from tests.simulation.world import LEDGER, TRAININGS
+from tests.simulation.world import LEDGER, TRAININGS, WAITING
 
 A = Action
 SEVERAL = Plan((HEALTHY, FLAKY, SLOW, DEAD, *(HEALTHY,) * 8), policy="quorum")
@@ -206,6 +206,28 @@ def going_on(item: dict[str, Any]) -> dict[str, Any]:
         return item
     training = json.loads(item["training"]["S"]) | {"state": "ONGOING"}
     return {**without("ended")(item), "training": {"S": json.dumps(training)}}
+
+
+def last_outcome_counts(request: dict[str, Any]) -> dict[str, Any]:
+    """An outcome is written over the one before."""
+    if "#outcome" not in request.get("ConditionExpression", ""):
+        return request
+    return without("ConditionExpression")(request)
+
+
+def without_deposits(request: dict[str, Any]) -> dict[str, Any]:
+    tables = dict(request["RequestItems"])
+    for put in tables.get(WAITING, []):
+        if "PutRequest" in put and "notification_id" in put["PutRequest"]["Item"]:
+            put["PutRequest"]["Item"]["owner"] = {"S": "MAILBOX#nobody"}
+            put["PutRequest"]["Item"].pop("due_at", None)
+    return {**request, "RequestItems": tables}
+
+
+def nobody_has_reported(answer: Any) -> Any:
+    for item in answer.get("Items", []):
+        item.pop("reported", None)
+    return answer
 
 
 class Dropping(Tampering):
@@ -450,6 +472,23 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         "what a change calls for is built",
         RUNS["joins during ERROR, long before it goes on"],
         Dropping("TRAINING_START", range(9, 99)),
+    ),
+    "an acknowledgement counts although another came first": (
+        "an acknowledgement is answered with the outcome that counts",
+        RUNS[f"a mailbox: {Mail.TWO.value}"],
+        Altered(requests={"update_item": last_outcome_counts}),
+    ),
+    "a deposit is forgotten": (
+        "a notification ends",
+        RUNS[f"a mailbox: {Mail.PROMPT.value}"],
+        Altered(requests={"batch_write_item": without_deposits}),
+    ),
+    "everybody is removed at a deadline": (
+        "the failure callback deletes only whom the policy says",
+        RUNS["a deadline that is over: remove_unreported"],
+        Altered(
+            answers={"query": nobody_has_reported}, requests={"transact_write_items": unconditional}
+        ),
     ),
     "the body is another one": (
         "the body is as documented",

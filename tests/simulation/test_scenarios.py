@@ -9,6 +9,7 @@ from tests.simulation.plans import (
     FLAKY,
     HEALTHY,
     MAILBOXES,
+    SILENT,
     Action,
     Plan,
     Stamps,
@@ -262,31 +263,55 @@ RUNS = {
     "an upgrade before the end": scenario(MANY, (5.0, A.UPGRADE), (5.0, A.FINISH), (0.1, A.LEAVE)),
 }
 
-RUNS |= {
-    f"a mailbox: {mail.value}": Scenario(
-        plans=(
-            Plan((MAILBOXES[mail], HEALTHY, MAILBOXES[Mail.PROMPT]), policy="quorum"),
-            Plan((MAILBOXES[mail], MAILBOXES[Mail.PROMPT]), joined_at=False),
+RUNS |= (
+    {
+        f"a mailbox: {mail.value}": Scenario(
+            plans=(
+                Plan((MAILBOXES[mail], HEALTHY, MAILBOXES[Mail.PROMPT]), policy="quorum"),
+                Plan((MAILBOXES[mail], MAILBOXES[Mail.PROMPT]), joined_at=False),
+            ),
+            steps=(
+                *(Step(0.5, A.START, number) for number in range(2)),
+                *(Step(60.0, A.NEXT_ROUND, number) for number in range(2)),
+                *(
+                    Step(5.0, action, number)
+                    for action in (A.REJOIN, A.SWAG)
+                    for number in range(2)
+                ),
+                *(Step(9 * HOUR, A.NEXT_ROUND, number) for number in range(2)),
+                *(Step(1.0, A.FINISH_AND_CLEAN, number) for number in range(2)),
+            ),
+        )
+        for mail in Mail
+    }
+    | {
+        f"a deadline that is over: {policy}": Scenario(
+            plans=(
+                Plan(
+                    (MAILBOXES[Mail.NEVER], SILENT, HEALTHY, HEALTHY, HEALTHY),
+                    policy="quorum",
+                    deadline=90,
+                    on_deadline=policy,
+                ),
+            ),
+            steps=steps(
+                *((0.5, A.START), (5.0, A.REPORT, 2), (5.0, A.REJOIN, 3), (400.0, A.NEXT_ROUND)),
+                *((5.0, A.REPORT, 2), (80.0, A.JOIN, 1), (0.5, A.SWAG), (60.0, A.NEXT_ROUND)),
+            ),
+        )
+        for policy in ("event", "error", "remove_unaccepted", "remove_unreported")
+    }
+    | {
+        "moves from its mailbox to an endpoint": scenario(
+            Plan((MAILBOXES[Mail.LATE], HEALTHY), policy="quorum", moved=HEALTHY),
+            *((5.0, A.MOVE), (5.0, A.NEXT_ROUND), (5.0, A.REJOIN), (5.0, A.FINISH)),
         ),
-        steps=(
-            *(Step(0.5, A.START, number) for number in range(2)),
-            *(Step(60.0, A.NEXT_ROUND, number) for number in range(2)),
-            *(Step(5.0, action, number) for action in (A.REJOIN, A.SWAG) for number in range(2)),
-            *(Step(9 * HOUR, A.NEXT_ROUND, number) for number in range(2)),
-            *(Step(1.0, A.FINISH_AND_CLEAN, number) for number in range(2)),
+        "moves from an endpoint to a mailbox while a notice is retried": scenario(
+            Plan((DEAD, HEALTHY), policy="quorum", moved=MAILBOXES[Mail.PROMPT]),
+            *((8.0, A.MOVE), (60.0, A.NEXT_ROUND), (5.0, A.FINISH)),
         ),
-    )
-    for mail in Mail
-} | {
-    "moves from its mailbox to an endpoint": scenario(
-        Plan((MAILBOXES[Mail.LATE], HEALTHY), policy="quorum", moved=HEALTHY),
-        *((5.0, A.MOVE), (5.0, A.NEXT_ROUND), (5.0, A.REJOIN), (5.0, A.FINISH)),
-    ),
-    "moves from an endpoint to a mailbox while a notice is retried": scenario(
-        Plan((DEAD, HEALTHY), policy="quorum", moved=MAILBOXES[Mail.PROMPT]),
-        *((8.0, A.MOVE), (60.0, A.NEXT_ROUND), (5.0, A.FINISH)),
-    ),
-}
+    }
+)
 
 
 @pytest.mark.parametrize("name", RUNS)
