@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from fl_notifications.deliveries.guard import EndpointGuard, ForbiddenReason
 from fl_notifications.deliveries.post import (
     MAX_ANSWER_BYTES,
+    MAX_INTERIM_BYTES,
     Answer,
     Forbidden,
     Poster,
@@ -134,24 +135,32 @@ _CODES = frozenset(b"%d" % number for number in range(100, 1000))
 
 def expected(data: bytes) -> Answer:
     """Read an answer a second way, line by line: what must come of it if it then ends."""
-    rest = data[:MAX_ANSWER_BYTES]
+    rest, interim_left = data, MAX_INTERIM_BYTES
     while True:
-        if not rest:
+        answer = rest[:MAX_ANSWER_BYTES]
+        if not answer:
             return Unreachable("connection lost")
-        line, end, rest = rest.partition(b"\n")
+        line, end, headers = answer.partition(b"\n")
         version, _, code = line.removesuffix(b"\r").partition(b" ")
         code, _, reason = code.partition(b" ")
         if not end or version not in _VERSIONS or code not in _CODES or b"\r" in reason:
             return Unreachable("protocol error")
         status = int(code)
         if status >= 200:
-            return Responded(status, _expected_retry_after(rest))
+            return Responded(status, _expected_retry_after(headers))
+        # An interim answer: it does not count as a part of the final one.
+        length = len(line) + 1
         ended = False
         while not ended:
-            line, end, rest = rest.partition(b"\n")
+            line, end, _ = rest[length:interim_left].partition(b"\n")
             if not end or status == 101:
                 return Unreachable("protocol error")
             ended = line.removesuffix(b"\r") == b""
+            length += len(line) + 1
+        interim_left -= length
+        if interim_left <= 0:
+            return Unreachable("protocol error")
+        rest = rest[length:]
 
 
 def _expected_retry_after(headers: bytes) -> str | None:
@@ -172,12 +181,12 @@ def hold_what_always_holds(answer: Answer, sent: bytes) -> None:
     match answer:
         case Responded(status, retry_after):
             assert 200 <= status <= 999
-            assert b" %d" % status in sent[:MAX_ANSWER_BYTES]
+            assert b" %d" % status in sent[: MAX_INTERIM_BYTES + MAX_ANSWER_BYTES]
             if retry_after is not None:
                 assert retry_after.isprintable()
                 assert retry_after.isascii()
                 assert 0 < len(retry_after) <= 64
-                assert retry_after.encode() in sent[:MAX_ANSWER_BYTES]
+                assert retry_after.encode() in sent[: MAX_INTERIM_BYTES + MAX_ANSWER_BYTES]
         case Unreachable(reason):
             assert reason in get_args(UnreachableReason.__value__)
         case Forbidden():
