@@ -223,7 +223,13 @@ class FlServer:
         actor: Participant | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> TrainingItem:
-        """Write the participants, then the training (unless its state is None)."""
+        """Write the participants, then the training (unless its state is None).
+
+        One that runs without participants needs nobody, if no options are given: by the default
+        options it would end.
+        """
+        if options is None and not participants and state not in {None, "INITIAL"}:
+            options = NOBODY_NEEDED
         actor = actor or self._actor
         training = TrainingItem(
             self._client,

@@ -224,7 +224,7 @@ def test_a_training_whose_server_removes_a_required_participant_ends(
 
 
 def test_a_training_that_starts_without_participants_ends(fl_server: FlServer) -> None:
-    training = fl_server.training(state="ONGOING")
+    training = fl_server.training(state="ONGOING", options={})
 
     eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
 
