@@ -323,7 +323,13 @@ def test_json_says_the_same() -> None:
 
 
 def test_dead_letters_are_told_from_work_to_do() -> None:
-    assert [asked.QueueState(name).dead for name in QUEUES.values()] == [False, True, True, True, True]
+    assert [asked.QueueState(name).dead for name in QUEUES.values()] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
