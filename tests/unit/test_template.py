@@ -944,6 +944,8 @@ def test_the_outputs_of_the_design_are_there() -> None:
         "MailboxUrl": "<MailboxUrl.FunctionUrl>",
         "DeliveriesQueueUrl": "<Deliveries.Ref>",
         "DeliveriesDlqUrl": "<DeliveriesDlq.Ref>",
+        "FanOutsQueueUrl": "<FanOuts.Ref>",
+        "FanOutsDlqUrl": "<FanOutsDlq.Ref>",
         "StreamDlqUrl": "<StreamDlq.Ref>",
         "CallbacksDlqUrl": "<CallbacksDlq.Ref>",
         "OutcomesBus": "<Outcomes.Ref>",
