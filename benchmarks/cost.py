@@ -211,7 +211,7 @@ def _rhythm(results: dict[str, Any], prices: dict[str, Any], assumed: Assumption
         f"{BATCH}. The "
         "start has been billed since August 2025; importing boto3 and the rest takes "
         f"{assumed.start_seconds:g} s of a whole core (`benchmarks/results.json`); priced "
-        "as if Lambda gave no more of one than the memory's share: then all functions' cost the same."
+        "as if Lambda gave no more of one than the memory's share."
     )
     yield ""
     yield "| | dollars a month |"
