@@ -14,11 +14,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.__main__ import RESULTS
-from benchmarks.measuring import CPU_SHARE, PROJECT
+from benchmarks.measuring import CORE_MB, PROJECT
 from benchmarks.pipeline import ROUND, START
 
 PRICES: Final = Path(__file__).with_name("prices.json")
 PAGE: Final = PROJECT / "docs" / "cost.md"
+
+MEMORY_MB: Final = {
+    "BuildNotifications": 1024,
+    "FanOut": CORE_MB,
+    "DeliverNotification": 512,
+    "Mailbox": 512,
+    "Sweep": 256,
+    "CallbackSuccess": 256,
+    "CallbackFailure": 256,
+}
+"""Of each function, as in template.yaml; docs/scale.md says why."""
 
 MILLION: Final = 1_000_000
 BATCH: Final = 10
@@ -33,19 +44,15 @@ class Assumptions:
     """What was not measured here.
 
     Attributes:
-        memory_gb: of each function (template.yaml).
-        cpu_share: of a core that Lambda gives at that memory.
         call_seconds: that a call of AWS waits for its answer, within a region.
         tls_cpu_seconds: of a handshake with a receiver; the benchmarks are without TLS.
         invocation_seconds: what Lambda's runtime adds to an invocation.
         sampled: share of invocations that X-Ray traces by its default rule.
         ledger_bytes: of an item, with DynamoDB's own 100 bytes.
         participant_bytes: of an item of the trainings table.
-        start_seconds: of a cold start, on the whole core that Lambda gives to it.
+        start_seconds: of a cold start, on a whole core.
     """
 
-    memory_gb: float = 0.5
-    cpu_share: float = CPU_SHARE
     call_seconds: float = 0.008
     tls_cpu_seconds: float = 0.002
     invocation_seconds: float = 0.001
@@ -53,6 +60,20 @@ class Assumptions:
     ledger_bytes: int = 450
     participant_bytes: int = 350
     start_seconds: float = 0.6
+
+
+def share_of_core(memory_mb: int) -> float:
+    """What Lambda gives a function of so much memory."""
+    return memory_mb / CORE_MB
+
+
+def gb_seconds(function: str, cpu: float, waits: float) -> float:
+    """What is paid for of so many seconds of CPU, and of waiting.
+
+    CPU costs the same with any memory up to a whole core: with less of it, it takes longer.
+    """
+    memory_mb = MEMORY_MB[function]
+    return (cpu / share_of_core(memory_mb) + waits) * memory_mb / 1024
 
 
 @dataclass(frozen=True)
@@ -99,17 +120,20 @@ def cost(
     batches = changes * math.ceil(case.receivers / BATCH)
     called_back = MILLION if measured.callback else 0
 
-    def duration(cpu: float, waits: float) -> float:
-        return cpu / assumed.cpu_share + waits + assumed.invocation_seconds
-
     # The builder waits while its calls are under way, sixteen at once; it never waits for all.
-    build = measured.build * MILLION / assumed.cpu_share
-    build += changes * (2 * assumed.call_seconds + assumed.invocation_seconds)
-    deliver = batches * duration(
-        (measured.deliver + assumed.tls_cpu_seconds) * BATCH,
-        case.answer_seconds + 3 * assumed.call_seconds,
+    build = gb_seconds(
+        "BuildNotifications",
+        measured.build * MILLION,
+        changes * (2 * assumed.call_seconds + assumed.invocation_seconds),
     )
-    callback = called_back * duration(measured.callback, 0.0)
+    deliver = batches * gb_seconds(
+        "DeliverNotification",
+        (measured.deliver + assumed.tls_cpu_seconds) * BATCH,
+        case.answer_seconds + 3 * assumed.call_seconds + assumed.invocation_seconds,
+    )
+    callback = called_back * gb_seconds(
+        "CallbackSuccess", measured.callback, assumed.invocation_seconds
+    )
     price = prices[f"lambda_gb_second_{case.architecture}"]
     requests = changes + batches + called_back
     # A batch is sent, received and deleted.
@@ -120,7 +144,7 @@ def cost(
     logged_gb = MILLION * measured.log_bytes / 1e9
     return {
         "Lambda": requests / MILLION * prices["lambda_million_requests"]
-        + (build + deliver + callback) * assumed.memory_gb * price,
+        + (build + deliver + callback) * price,
         "SQS": queue_requests / MILLION * prices["sqs_fifo_million_requests"],
         "EventBridge": prices["eventbridge_million_custom_events"],
         "DynamoDB": prices["dynamodb_million_write_units"]
@@ -173,7 +197,9 @@ def _rhythm(results: dict[str, Any], prices: dict[str, Any], assumed: Assumption
     sending = sum(parts.values()) * sent / MILLION
     batches = math.ceil(receivers / BATCH)
     starts = rounds * (1 + 2 * batches)
-    start = assumed.start_seconds * assumed.memory_gb * prices["lambda_gb_second_x86_64"]
+    # CPU costs the same with any memory, so all functions' starts do.
+    start = gb_seconds("BuildNotifications", assumed.start_seconds, 0.0)
+    start *= prices["lambda_gb_second_x86_64"]
     starting = starts * start
     yield ""
     yield "## A real rhythm"
@@ -184,7 +210,8 @@ def _rhythm(results: dict[str, Any], prices: dict[str, Any], assumed: Assumption
         f"to start all of them anew: the builder, one delivery and one callback for each batch of "
         f"{BATCH}. The "
         "start has been billed since August 2025; importing boto3 and the rest takes "
-        f"{assumed.start_seconds:g} s (`benchmarks/results.json`)."
+        f"{assumed.start_seconds:g} s of a whole core (`benchmarks/results.json`); priced "
+        "as if Lambda gave no more of one than the memory's share."
     )
     yield ""
     yield "| | dollars a month |"
@@ -205,10 +232,10 @@ def _mailboxes(
 
     def request(cpu_ms: float, calls: int) -> float:
         """Dollars of Lambda for a million requests."""
-        seconds = cpu_ms / 1000 / assumed.cpu_share + calls * assumed.call_seconds
-        gb_seconds = (seconds + assumed.invocation_seconds) * MILLION * assumed.memory_gb
+        waits = calls * assumed.call_seconds + assumed.invocation_seconds
+        used = gb_seconds("Mailbox", cpu_ms / 1000, waits) * MILLION
         price = prices["lambda_gb_second_x86_64"]
-        return float(prices["lambda_million_requests"] + gb_seconds * price)
+        return float(prices["lambda_million_requests"] + used * price)
 
     write, read = prices["dynamodb_million_write_units"], prices["dynamodb_million_read_units"]
     # One query, eventually consistent, of less than 4 KB.
@@ -265,7 +292,7 @@ def _idle(prices: dict[str, Any]) -> Iterator[str]:
             sweeps
             * (
                 prices["lambda_million_requests"]
-                + 0.1 * 0.5 * MILLION * prices["lambda_gb_second_x86_64"]
+                + gb_seconds("Sweep", 0.0, 0.1) * MILLION * prices["lambda_gb_second_x86_64"]
             ),
         ),
         ("keys: AWS's own encrypt tables and queues", 0.0),
@@ -339,8 +366,9 @@ def _assumptions(assumed: Assumptions) -> Iterator[str]:
     yield "## What is assumed, and what is left out"
     yield ""
     yield (
-        f"Functions have {assumed.memory_gb * 1024:.0f} MB, and so {assumed.cpu_share:.0%} of a "
-        "core: the CPU time that was measured is divided by that. The share of Lambda that is "
+        "Each function has its own memory, and by that its share of a core (`scale.md`): the CPU "
+        "time that was measured is divided by it. What FanOut makes is priced as what "
+        "BuildNotifications makes, as CPU costs the same in both. The share of Lambda that is "
         f"waiting for receivers is a batch of {BATCH} that waits as long as its slowest. A call of "
         f"AWS waits {assumed.call_seconds * 1000:.0f} ms, a TLS handshake takes "
         f"{assumed.tls_cpu_seconds * 1000:.0f} ms of CPU, and X-Ray traces {assumed.sampled:.0%}. "

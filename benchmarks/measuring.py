@@ -22,11 +22,13 @@ PROJECT: Final = Path(__file__).parent.parent
 FOREIGN_LIMIT: Final = 0.08
 """A run during which others used more of the machine than this is made again, if there is time."""
 
-CPU_SHARE: Final = 512 / 1769
-"""Of a core, that Lambda gives a function of 512 MB, which is what the template has.
-
-One of 1,769 MB has a whole core (Lambda Developer Guide, "Configure Lambda function memory").
+CORE_MB: Final = 1769
+"""Memory at which a function has one whole core (Lambda Developer Guide, "Configure Lambda function
+memory"); below it has its share.
 """
+
+CPU_SHARE: Final = 512 / CORE_MB
+"""Of a core, that `million` gives FanOut: less than it has, to need several invocations."""
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 _CHILD_SECONDS: Final = 900.0

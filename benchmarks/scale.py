@@ -13,19 +13,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.__main__ import RESULTS
-from benchmarks.cost import PRICES, Assumptions, Measured
+from benchmarks.cost import PRICES, Assumptions, Measured, share_of_core
 from benchmarks.limits import Aws, Case, simulate
-from benchmarks.measuring import PROJECT
+from benchmarks.measuring import CORE_MB, PROJECT
 from benchmarks.pipeline import ROUND
 
 PAGE: Final = PROJECT / "docs" / "scale.md"
 BEGIN: Final = "<!-- made by python -m benchmarks.scale: begin -->"
 END: Final = "<!-- made by python -m benchmarks.scale: end -->"
-
-CORE_MB: Final = 1769
-"""Memory at which a function has one whole core (Lambda Developer Guide, "Configure Lambda function
-memory"); below it has its share.
-"""
 
 SIZES_MB: Final = (256, 512, 1024, CORE_MB)
 MILLION: Final = 1_000_000
@@ -103,7 +98,7 @@ def _memory(measured: Measured, prices: dict[str, Any], assumed: Assumptions) ->
     for name, cpu, count, waits in works:
         cells = []
         for size in SIZES_MB:
-            seconds = cpu * count / (size / CORE_MB) + waits + assumed.invocation_seconds
+            seconds = cpu * count / share_of_core(size) + waits + assumed.invocation_seconds
             dollars = seconds / count * MILLION * size / 1024 * prices["lambda_gb_second_x86_64"]
             cells.append(f"{_time(seconds)}, {dollars:.2f} $")
         yield f"| {name} | {' | '.join(cells)} |"

@@ -26,6 +26,7 @@ from fl_notifications_cli.tracing.terminal import why
 QUEUES = {
     "DeliveriesQueueUrl": "deliveries",
     "DeliveriesDlqUrl": "dead deliveries",
+    "FanOutsDlqUrl": "dead fan-outs",
     "StreamDlqUrl": "dead stream records",
     "CallbacksDlqUrl": "dead callbacks",
 }

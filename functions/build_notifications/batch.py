@@ -1,4 +1,4 @@
-"""Takes a batch of stream records through the builder, in order, and reports what failed."""
+"""Processes a batch of stream records in order, and reports partial failures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from functions.build_notifications.patience import Patience
 from functions.build_notifications.records import Change
 
 RESERVE_SECONDS: Final = 60.0
-"""A record is not begun with less time than this; Lambda brings it again."""
+"""No record is begun with less time left than this; Lambda retries it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Batches:
     def _give_up(
         self, failures: Mapping[str, tuple[dict[str, Any], Exception]], served: set[str]
     ) -> set[str]:
-        """Set aside what has failed for too long, while other trainings were served."""
+        """Give up records that have failed for too long, while other trainings succeeded."""
         given_up = set()
         for number, (record, error) in failures.items():
             _, training_uuid = _names(record)

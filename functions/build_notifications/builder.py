@@ -1,4 +1,4 @@
-"""Does what follows from a change: enqueues, puts events, and notes how far it has got."""
+"""Handles a change: enqueues deliveries, puts events, then updates the run's entry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ class Builder:
     def _set_aside(
         self, change: Change, announcement: Announcement
     ) -> tuple[Callable[[UnreadableItemError, str], None], list[ChangeEvent]]:
-        """What to do with who cannot be told, and the events that follow from that."""
+        """Handler of unreadable participants, and the list of events that it collects."""
         events: list[ChangeEvent] = []
 
         def set_aside(error: UnreadableItemError, entity: str) -> None:

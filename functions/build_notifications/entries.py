@@ -7,7 +7,7 @@ from fl_notifications.outcomes.runs import Run, Runs, later_than
 
 
 class EntryChangedError(Exception):
-    """Somebody else has written a training's entry meanwhile, and knows less than is told now."""
+    """Another invocation wrote a training's entry meanwhile: a conflict, to be retried."""
 
 
 @dataclass(frozen=True)

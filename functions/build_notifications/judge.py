@@ -106,7 +106,7 @@ def _run_after(
 ) -> Run:
     """The entry, once the change is told."""
     number, at = change.sequence_number, change.at
-    # Of an end before the first record that is read, nobody is told.
+    # Nobody is told of an end that is older than the first record read.
     unknown = End(number, EndedAs.INITIAL, at)
     run = entry or Run(number, at, number, training, ended=unknown, closed=True)
     run = replace(run, told=number, deleted=False)
@@ -223,7 +223,7 @@ def _deleted(change: Change, entry: Run | None) -> Verdict:
 
 
 def _again(change: Change, entry: Run) -> Verdict:
-    """A record from a dead letter that is not later than what is told already.
+    """Handle a redriven record at or below `told`.
 
     The last one that was told is told once more, to whoever missed it. Of an earlier one only the
     start, with the ids of the run that there is now: the rest of it is overtaken.
@@ -254,7 +254,7 @@ def _check(kinds: tuple[NotificationType, ...], unreadable: dict[str, Unreadable
 def _actor(
     kinds: tuple[NotificationType, ...], unreadable: dict[str, UnreadableItemError]
 ) -> tuple[UnreadableItemError, ...]:
-    """What is wrong with the actor, if it is to be told."""
+    """Why the actor is unreadable, if the notification goes to it."""
     return (unreadable["actor"],) if _tell_actor(kinds) and "actor" in unreadable else ()
 
 

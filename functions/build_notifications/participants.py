@@ -103,7 +103,7 @@ def _joined(change: Change, entry: Run, *, with_round: bool) -> tuple[Notice, ..
 
 
 def _end(change: Change, entry: Run) -> Notice | None:
-    """What the end of the run was told with: it may have missed who leaves only now."""
+    """The notice of the run's end, for a leaver whom its fan-out may have missed."""
     end = entry.ended
     if end is None or end.how is EndedAs.INITIAL or change.at - end.at > RETENTION:
         return None

@@ -1,4 +1,4 @@
-"""How long a record may fail before it is a dead letter: one training must not stop a shard."""
+"""Time limit for a failing record (a poison message): one training must not block its shard."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -68,7 +68,7 @@ class Change:
 
     @property
     def adopted(self) -> bool:
-        """Whether the write side says that the new item was told by another system so far."""
+        """Whether the new item was written by `adopt`: another system has notified so far."""
         return self.old is None and self.new is not None and "adopted_at" in self.new
 
     @property
@@ -84,7 +84,7 @@ class Change:
 
     @property
     def without_images(self) -> dict[str, Any]:
-        """The record, as far as it is small for sure."""
+        """The record without its images, which may be too large for a message."""
         stream = self.record["dynamodb"]
         kept = ("ApproximateCreationDateTime", "Keys", "SequenceNumber")
         small = {key: stream[key] for key in kept if key in stream}

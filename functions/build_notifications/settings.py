@@ -1,4 +1,4 @@
-"""What BuildNotifications is told by its environment."""
+"""Settings of BuildNotifications, from its environment."""
 
 from fl_notifications.settings import FunctionSettings
 

@@ -1,4 +1,4 @@
-"""Sees that everybody is told whom a change concerns: at once, or by way of `FanOut`."""
+"""Makes the fan-out of a change: directly, or for large trainings through `FanOut`."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from functions.build_notifications.records import Change
 
 @dataclass(frozen=True)
 class Teller:
-    """Tells small trainings itself; of large ones, each segment is told by a `FanOut`."""
+    """Fans out small trainings itself, and large ones as one message per segment."""
 
     trainings: TrainingTable
     announcer: Announcer

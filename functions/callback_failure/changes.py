@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 READINGS: Final = 4
-"""How often a policy reads anew, if what it has read is no longer so when it writes."""
+"""Attempts of a policy to read and write, while its conditions fail."""
 
 _TRANSIENT: Final = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
@@ -29,11 +29,11 @@ _TRANSIENT: Final = frozenset(
 
 
 class ConflictError(Exception):
-    """Another transaction had one of the items, at each of several tries."""
+    """Conflicts with other transactions, on every one of several attempts."""
 
 
 class ChangedMeanwhileError(Exception):
-    """What was read was no longer so when it was to be written, at each of several tries."""
+    """The condition of a write failed, on every one of several attempts."""
 
 
 @dataclass(frozen=True, slots=True)

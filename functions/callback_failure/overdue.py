@@ -29,7 +29,7 @@ from functions.callback_failure.situation import CurrentTraining, SituationReade
 from functions.callback_failure.worker import NotFinishedError
 
 BUDGET_SECONDS: Final = 20.0
-"""How long one invocation removes participants; the next one goes on."""
+"""Seconds that one invocation spends on removals; the next one continues."""
 
 _KIND: Final = {state.value: kind for kind, state in ANNOUNCED_STATE.items()}
 
@@ -108,7 +108,7 @@ class OverdueCallback:
         if (progress.state, progress.round) != (event.state, event.round):
             return f"the training is {progress.state}, round {progress.round}"
         options = self.options.of(training)
-        # As they are now: who has just given a round more time must not be too late by a moment.
+        # Current options, so that a deadline extended at the last moment still counts.
         seconds = options.round_deadline_seconds
         if seconds is None or event.began_at + timedelta(seconds=seconds) > self.clock.now():
             return "its deadline was moved"

@@ -19,7 +19,7 @@ _ATTRIBUTES: Final = "training_uuid, entity, joined_at, reported, message_endpoi
 
 
 class ParticipantReader:
-    """Reads participants. One counts if its `message_endpoint` is a string: it can be told."""
+    """Reads participants. One counts if its `message_endpoint` is a string."""
 
     def __init__(
         self, client: "DynamoDBClient", table_name: str, *, sleep: Sleep = time.sleep
@@ -30,7 +30,7 @@ class ParticipantReader:
         self._sleep = sleep
 
     def are_at_least(self, training_uuid: str, least: int) -> bool:
-        """Whether so many take part; reads no further than it must."""
+        """Whether at least so many take part; reads no more items than needed."""
         found, after = 0, None
         while found < least:
             limit = min(least - found, PAGE_SIZE)
@@ -41,7 +41,7 @@ class ParticipantReader:
         return found >= least
 
     def missing(self, training_uuid: str, required: Iterable[str]) -> list[str]:
-        """Who of those that are required does not take part."""
+        """The required participants that are missing."""
         wanted = {canonical(uuid): uuid for uuid in required}
         keys = {
             spelling: participant_key(training_uuid, spelling)

@@ -1,4 +1,4 @@
-"""What CallbackFailure is told by its environment."""
+"""Settings of CallbackFailure, from its environment."""
 
 from fl_notifications.settings import FunctionSettings
 

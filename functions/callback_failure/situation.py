@@ -31,7 +31,7 @@ _OF_TRAININGS: Final = (
 
 
 class NotReadError(Exception):
-    """DynamoDB did not answer for all keys, after several tries."""
+    """Some keys could not be read, after several retries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from fl_notifications.aws.batches import PartialItemFailureResponse
 
 RESERVE_SECONDS: Final = 30.0
-"""What one event may take: with less than that left, the next invocation begins with it."""
+"""Seconds one event may take; with less left, it stays for the next invocation."""
 
 BACKOFF_SECONDS: Final = 5
-"""The wait before the next try is so long times the number of tries."""
+"""Linear backoff: the wait before the next attempt is this times the number of attempts."""
 
 MAX_BACKOFF_SECONDS: Final = 900
 
 UNKNOWN_SECONDS: Final = 900
-"""How long an event of a newer version waits for this function to become newer, too."""
+"""The wait for an event of a newer version, until this function is updated."""
 
 
 class NotFinishedError(Exception):
-    """A callback has more to do than one invocation has time for; the next one goes on."""
+    """A callback ran out of time; the next invocation continues."""
 
 
 class _Named(BaseModel):

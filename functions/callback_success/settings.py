@@ -1,4 +1,4 @@
-"""What CallbackSuccess is told by its environment."""
+"""Settings of CallbackSuccess, from its environment."""
 
 from fl_notifications.settings import FunctionSettings
 

@@ -17,7 +17,7 @@ class Poster(Protocol):
     """Makes one POST; never raises for anything that a receiver can do."""
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
-        """POST and tell what came of it."""
+        """POST and return the answer."""
         ...
 
 
@@ -38,7 +38,7 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class NotAttempted:
-    """An attempt that could not be made, through a fault of this side: it is none.
+    """An attempt that could not be made because of a fault on our side: not counted.
 
     Attributes:
         reason: from our fixed vocabulary, never the peer's text.

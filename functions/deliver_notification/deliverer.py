@@ -42,23 +42,22 @@ from functions.deliver_notification.settling import MAX_STEPS, Settler, Step
 if TYPE_CHECKING:
     from datetime import datetime
 
-    # Lambda doesn't need it: with it comes a module for each of AWS's sources of events.
     from fl_notifications.aws.batches import PartialItemFailureResponse
 
 RESERVE_SECONDS: Final = 5.0
-"""Kept free before the function's timeout, to record and report what was done."""
+"""Seconds reserved before the function's timeout, to record and report results."""
 
 LINGER_SECONDS: Final = 0.02
 """How long to wait for more answers once one has come, so that one write serves several."""
 
 MAX_POSTS: Final = 64
-"""POSTs at once in one invocation; a function that is killed can repeat so many."""
+"""Concurrent POSTs of one invocation; a function that is killed can repeat this many."""
 
 HANGING_SECONDS: Final = 0.3
-"""A POST that takes longer is waited for with other work in hand."""
+"""While a POST takes longer than this, the invocation receives more work."""
 
 EMPTY_SECONDS: Final = 1.0
-"""After the queue had nothing, it is not asked again for so long."""
+"""The wait after an empty receive."""
 
 LEDGER_WAIT_SECONDS: Final = (0.2, 2.0)
 """The first and the longest wait before the ledger is tried again."""
@@ -435,7 +434,7 @@ class _Invocation:
             self._receipts.settle()
 
     def _record_later(self, steps: Sequence[tuple[Step, _Group]]) -> None:
-        """Try the ledger until time is nearly over: what it does not have is POSTed once more.
+        """Retry the ledger until time is nearly over: what it lacks would be POSTed again.
 
         The write that seemed to fail may still take effect, so the next attempt waits as long as
         after any other trouble.
@@ -477,7 +476,7 @@ class _Invocation:
     # --- out --------------------------------------------------------------------------------------
 
     def _set_aside(self, messages: deque[Message], reason: str) -> None:
-        """Put a group's first message into the dead-letter queue, as no repetition can help it."""
+        """Put a group's first message into the dead-letter queue, as retrying cannot help."""
         if self._receipts.bury(messages[0].received, reason):
             messages.popleft()
         else:
@@ -515,5 +514,5 @@ class _Invocation:
 
 
 def _waiting_longer(step: Step) -> Step:
-    """A step whose write seemed to fail: it may still take effect, before the next attempt ends."""
+    """A step whose write seemed to fail, and may still take effect during the next attempt."""
     return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))

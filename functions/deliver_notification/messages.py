@@ -1,4 +1,4 @@
-"""What is on the queue: deliveries, and what is none or not yet."""
+"""Parses messages of the queue: deliveries, poison messages, and those of newer versions."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ _TYPE: Final = "notification_type"
 
 
 class PoisonError(Exception):
-    """A message that no repetition can help; says why."""
+    """A poison message: retrying cannot help. Says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What becomes of the messages that one invocation has received.
+"""Keeps what is to happen to each message that an invocation has received.
 
 Each is concluded (it may leave the queue), stays there for a while, or becomes a dead letter.
 """
@@ -23,7 +23,7 @@ what came after.
 """
 
 MAX_TROUBLED_RECEIVES: Final = 220
-"""A message that is still in trouble after so many receives goes to the dead-letter queue.
+"""After this many receives, a message that still fails goes to the dead-letter queue.
 
 The waits between them add up to some hours: an outage of that length loses nothing. The queue's own
 limit (250 in the template) is above it, and is for what kills the function itself.
@@ -35,7 +35,7 @@ class Receipts:
     """The messages of one invocation, until Lambda is told of them.
 
     Attributes:
-        backoff_seconds: the wait after trouble is so long for each time a message was received.
+        backoff_seconds: linear backoff after trouble: this, times the receive count.
     """
 
     queue: DeliveryQueue
@@ -53,7 +53,7 @@ class Receipts:
         self._staying.pop(message.received.message_id, None)
 
     def wait(self, message: Message, seconds: int) -> None:
-        """A message is to come back in so many seconds: from now on, not from when it is told."""
+        """Make a message visible again in this many seconds, counted from now."""
         received, now = message.received, self.clock.monotonic()
         self._visible_at[received.message_id] = (received.receipt_handle, now + seconds)
         self._staying[received.message_id] = None
@@ -63,7 +63,7 @@ class Receipts:
             self.journal.stays(kind, max(0.0, age))
 
     def hold_back(self, message: Message, reason: str) -> None:
-        """A message is given back at once: the queue keeps it behind those before it."""
+        """Make a message visible again at once; FIFO keeps it behind those before it."""
         if message.delivery is not None:
             self.journal.held_back(message.delivery, reason)
         self.wait(message, 0)
@@ -100,7 +100,7 @@ class Receipts:
         return True
 
     def settle(self) -> None:
-        """Do now what is known: delete what is concluded, say when the rest comes back."""
+        """Apply what is known so far: delete concluded messages, set visibility timeouts."""
         concluded, self._concluded = self._concluded, []
         if concluded:
             self._try("concluded messages will come back", lambda: self.queue.delete(concluded))

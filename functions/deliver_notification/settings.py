@@ -1,4 +1,4 @@
-"""What DeliverNotification is told by its environment."""
+"""Settings of DeliverNotification, from its environment."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated

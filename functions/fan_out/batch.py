@@ -1,4 +1,4 @@
-"""Takes a batch of the queue `FanOuts`, in order per segment, and reports what is not done."""
+"""Processes a batch of the queue `FanOuts`, in order per segment; reports partial failures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fl_notifications.telemetry.journal import Journal
 from functions.fan_out.segment import PAGE_RESERVE_SECONDS, OutOfTimeError, Segment
 
 BACKOFF_SECONDS: Final = 10
-"""The wait before the next try is so long times the number of tries."""
+"""Linear backoff: the wait before the next attempt is this times the number of attempts."""
 
 MAX_BACKOFF_SECONDS: Final = 300
 
@@ -75,7 +75,7 @@ class Batches:
         return None
 
     def _give_back(self, messages: list[tuple[str, int]]) -> None:
-        """Say when messages come back; else they do when the visibility timeout is over."""
+        """Set visibility timeouts; if that fails, the queue's own applies."""
         try:
             self.queue.change_visibility(messages)
         except Exception as error:  # noqa: BLE001 - whatever it is: they come back all the same

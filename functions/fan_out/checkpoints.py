@@ -1,4 +1,4 @@
-"""How far the fan-out of a change has got, if one invocation is not enough for it."""
+"""Checkpoints of fan-outs that one invocation could not finish."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,14 +14,14 @@ CHECKPOINT_PREFIX: Final = "checkpoint#"
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Kept in the ledger, under what tells one fan-out from others (`Change.fan_out`)."""
+    """Stored in the ledger, keyed by the name of the fan-out (`Change.fan_out`)."""
 
     client: "DynamoDBClient"
     ledger_table: str
     clock: Clock
 
     def read(self, fan_out: str) -> str | None:
-        """The sort key of the last participant that was told; None if none was.
+        """The sort key of the last participant that was enqueued; None without a checkpoint.
 
         Raises:
             ClientError: if the ledger cannot be read.
@@ -32,7 +32,7 @@ class Checkpoints:
         return answer.get("Item", {}).get("entity", {}).get("S")
 
     def write(self, fan_out: str, entity: str) -> None:
-        """Remember the last participant that was told, by its sort key.
+        """Store the sort key of the last participant that was enqueued.
 
         Raises:
             ClientError: if the ledger does not take it.

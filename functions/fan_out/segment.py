@@ -1,4 +1,4 @@
-"""Tells everybody in one segment of a training, from where an earlier try has stopped."""
+"""Fans out one segment of a training, from the last checkpoint on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fl_notifications.trainings.table import Page, TrainingTable
 from functions.fan_out.checkpoints import Checkpoints
 
 PAGE_RESERVE_SECONDS: Final = 20.0
-"""No further page is begun with less time than this: what is under way has to reach the queue."""
+"""No page is begun with less time left than this: pending messages must reach the queue."""
 
 
 class OutOfTimeError(Exception):
@@ -30,9 +30,9 @@ class Segment:
     dead_letters: DeadLetters
 
     def tell(self, fan_out: FanOut, remaining_seconds: Callable[[], float]) -> None:
-        """Tell everybody whom it concerns; returns when the queue has it all.
+        """Enqueue all deliveries of the segment; returns when the queue has them.
 
-        Only if that does not succeed, the last whole page is noted: the next try goes on there.
+        On failure the last whole page is stored, and the next attempt continues there.
 
         Raises:
             OutOfTimeError: if the time was not enough for all.

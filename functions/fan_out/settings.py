@@ -1,4 +1,4 @@
-"""What FanOut is told by its environment."""
+"""Settings of FanOut, from its environment."""
 
 from fl_notifications.settings import FunctionSettings
 

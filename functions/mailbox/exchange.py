@@ -27,13 +27,13 @@ from functions.mailbox.polling import Polling
 from functions.mailbox.request import Acknowledgement, Request
 
 PAGE: Final = 100
-"""Items of a mailbox that are read at once: superseding keeps nearly all of them shorter."""
+"""Items of a mailbox per page; superseding keeps nearly all mailboxes shorter."""
 
 MAX_PAGES: Final = 20
-"""Read at most, in search of what is acknowledged."""
+"""Pages read at most in search of what is acknowledged."""
 
 SEEN_EVERY: Final = timedelta(minutes=5)
-"""How exactly it is kept when a receiver has last asked: each write is paid for."""
+"""Resolution of a receiver's `seen_at`: each write costs."""
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ class Exchange:
                 mailbox.given.append(each)
 
     def _seen(self, mailbox: _Mailbox, now: datetime) -> list[tuple[str, ReceiverSeen]]:
-        """What is to be written of the receiver, if anything is."""
+        """The receiver's item to write, or None."""
         seen_at = mailbox.seen.seen_at
         if mailbox.endings or seen_at is None or now - seen_at > SEEN_EVERY:
             return [(mailbox.owner, ReceiverSeen(_last(mailbox), now))]
@@ -216,7 +216,7 @@ def _of_ids(
 
 
 def _in_turn(waiting: Iterable[WaitingNotification]) -> list[WaitingNotification]:
-    """The oldest of each training, then the second, and so on: none crowds out another."""
+    """Round robin over trainings, oldest first, so that none crowds out another."""
     places: dict[str, int] = {}
 
     def place(each: WaitingNotification) -> int:
@@ -233,7 +233,7 @@ def _reason(said: Acknowledgement) -> str | None:
 
 
 def _last(mailbox: _Mailbox) -> datetime | None:
-    """When the latest notification came about that is known of."""
+    """The time of the latest known notification."""
     known = [each.delivery.created_at for each in mailbox.waiting]
     if mailbox.seen.active_at is not None:
         known.append(mailbox.seen.active_at)

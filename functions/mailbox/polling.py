@@ -1,4 +1,4 @@
-"""When a participant is asked to poll again."""
+"""Decides how long a participant waits until its next poll."""
 
 import random
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 SHARE: Final = 20
-"""The wait is this part of the time since the last notification: the next one is as far away."""
+"""The wait is this share of the time since the last notification."""
 
 JITTER: Final = 0.1
 

@@ -1,4 +1,4 @@
-"""A participant's request: hostile input, until its signature was checked."""
+"""Parses a participant's request: hostile input until its signature is verified."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""What Mailbox is told by its environment."""
+"""Settings of Mailbox, from its environment."""
 
 from typing import Annotated
 

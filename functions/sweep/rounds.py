@@ -49,7 +49,7 @@ class Rounds:
         except UnreadableWaitingError as error:
             self.journal.trouble("a round cannot be read; it is tried again", error)
         except UnreadableItemError as error:
-            # Nobody knows whether it has moved on: it is asked again until it can be read.
+            # Whether it has moved on is unknown: the next sweep retries, until it can be read.
             self.journal.unreadable(error)
         else:
             if goes_on:

@@ -1,4 +1,4 @@
-"""What Sweep is told by its environment."""
+"""Settings of Sweep, from its environment."""
 
 from fl_notifications.settings import FunctionSettings
 

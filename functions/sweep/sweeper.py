@@ -1,4 +1,4 @@
-"""Goes through what is due, shard by shard of the index."""
+"""Concludes what is due, one shard of the index after the other."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from functions.sweep.notifications import Notifications
 from functions.sweep.rounds import Rounds
 
 RESERVE_SECONDS: Final = 10.0
-"""No further page is begun with less time than this: the next sweep goes on."""
+"""No page is begun with less time left than this; the next sweep continues."""
 
 
 class SweepError(Exception):
-    """Some of what is due could not be concluded; the next sweep tries it again."""
+    """Some due items could not be concluded; the next sweep retries them."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ OUTPUTS = {
     "LedgerTable",
     "DeliveriesQueueUrl",
     "DeliveriesDlqUrl",
+    "FanOutsQueueUrl",
+    "FanOutsDlqUrl",
     "StreamDlqUrl",
     "CallbacksDlqUrl",
     "OutcomesBus",

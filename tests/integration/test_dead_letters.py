@@ -19,11 +19,15 @@ from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.post import Answer, Responded
 from fl_notifications.deliveries.queue import DeliveryQueue
 from fl_notifications.deliveries.signing import receiver_secret
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.notifications.announcement import Announcement, Notice
+from fl_notifications.notifications.fan_outs import FanOut, FanOutQueue
 from fl_notifications.outcomes.outcome import SOURCE, OutcomeKind
 from fl_notifications.server.repository import TrainingRepository
 from fl_notifications.trainings.items import REDRIVEN_AS
 from fl_notifications_cli import main, secret
 from fl_notifications_cli.dead_letters import commands, redriving
+from fl_notifications_cli.dead_letters.letters import Box
 from fl_notifications_cli.stack import Stack as CliStack
 from tests.cloudformation import REGION, STACK_NAME
 from tests.events import change
@@ -41,6 +45,7 @@ from tests.made import (
     outcome,
     participant,
     participant_item,
+    training,
     training_item,
     uuid_of,
 )
@@ -51,12 +56,15 @@ JOINED_AT = (NOW - timedelta(hours=1)).isoformat()
 OUTPUTS = (
     "DeliveriesQueueUrl",
     "DeliveriesDlqUrl",
+    "FanOutsQueueUrl",
+    "FanOutsDlqUrl",
     "StreamDlqUrl",
     "CallbacksDlqUrl",
     "TrainingsTable",
     "OutcomesBus",
     "SigningSecretArn",
 )
+FIFO: dict[str, type[Delivery | FanOut]] = {"DeliveriesDlqUrl": Delivery, "FanOutsDlqUrl": FanOut}
 BUILDER = "fl-notifications-BuildNotifications-1A2B"
 STREAM_GONE = "TrimmedDataAccessException"
 
@@ -200,9 +208,9 @@ def _do_not_wait(params: dict[str, Any], **_: Any) -> None:
 def put(stack: Stack, output: str, body: str, **attributes: str) -> None:
     """Put a letter into a dead-letter queue, as AWS does; a delivery in its own message group."""
     fifo: Any = {}
-    if output == "DeliveriesDlqUrl":
+    if model := FIFO.get(output):
         try:
-            group = Delivery.model_validate_json(body).group
+            group = model.model_validate_json(body).group
         except ValidationError:
             group = "poison"
         fifo = {"MessageGroupId": group, "MessageDeduplicationId": uuid4().hex}
@@ -477,11 +485,11 @@ def test_an_event_that_the_rule_gave_up_tells_the_code_of_eventbridge(
         '{"record": {"dynamodb": 1}}',
     ],
 )
-@pytest.mark.parametrize("queue", ["deliveries", "stream", "callbacks"])
+@pytest.mark.parametrize("queue", Box)
 def test_a_letter_may_hold_anything_and_what_cannot_be_put_back_stays(
     stack: Stack, cli: Cli, queue: str, body: str
 ) -> None:
-    output = f"{queue.capitalize()}DlqUrl"
+    output = Box(queue).output
     put(stack, output, body)
     assert cli.letter()["queue"] == queue
     assert cli("dead-letters")[0] == 0
@@ -613,6 +621,53 @@ def test_letters_of_one_receiver_are_put_back_in_order(stack: Stack, cli: Cli) -
     ids = [each["notification_id"] for each in stack.delivered()]
     for mark in "nt":
         assert [each for each in ids if each[0] == mark] == [f"{mark}{n}" for n in range(25)]
+
+
+# --- redrive: fan-outs of large trainings ---------------------------------------------------------
+
+
+def fan_outs() -> list[FanOut]:
+    """The end of a training, one for each segment."""
+    announcement = Announcement(
+        training=training(),
+        run="7",
+        began_at=NOW,
+        created_at=NOW,
+        notices=(Notice(kind=NotificationType.TRAINING_FINISHED, source="17"),),
+        to_actor=True,
+    )
+    return FanOut.of_all(announcement, "17", {"SequenceNumber": "17"})
+
+
+def test_a_segment_is_listed_with_what_it_is_about(stack: Stack, cli: Cli) -> None:
+    put(stack, "FanOutsDlqUrl", fan_outs()[3].model_dump_json())
+    letter = cli.letter()
+    assert letter["queue"] == "fan-outs"
+    assert letter["why"] == "FanOut has failed at it for hours; its log says why"
+    assert letter["about"] == {
+        "training_uuid": TRAINING_UUID,
+        "state": "ONGOING",
+        "round": 3,
+        "fan_out": "17",
+        "segment": 3,
+    }
+
+
+def test_segments_go_back_with_their_groups_and_are_not_dropped_as_repeats(
+    stack: Stack, cli: Cli
+) -> None:
+    """The queue has seen their ids less than five minutes ago."""
+    url, made = stack.output("FanOutsQueueUrl"), fan_outs()[:2]
+    FanOutQueue(stack.sqs, url).send(made)
+    assert len(stack.messages(url)) == 2
+    for each in made:
+        put(stack, "FanOutsDlqUrl", each.model_dump_json())
+    assert cli.redrive("fan-outs") == (0, "2 put back, 0 left.")
+    back = stack.messages(url)
+    assert {each["attributes"]["MessageGroupId"]: each["body"] for each in back} == {
+        each.group: each.model_dump_json() for each in made
+    }
+    assert cli.letters() == []
 
 
 # --- redrive: changes -----------------------------------------------------------------------------

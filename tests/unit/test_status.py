@@ -127,7 +127,7 @@ def test_queues_are_shown_with_depth_and_age() -> None:
 
     said = look(stack(aws), NOW).queues
     assert (said[0].waiting, said[0].in_flight, said[0].delayed) == (1200, 34, 5)
-    assert [queue.oldest_seconds for queue in said] == [125.0, None, None, None]
+    assert [queue.oldest_seconds for queue in said] == [125.0, None, None, None, None]
     assert "1,200" in shown(aws)
     assert "2 min 05 s" in shown(aws)
 
@@ -299,7 +299,7 @@ def test_an_output_that_is_missing_costs_only_its_part() -> None:
 
     said = look(stack(FakeAws(), outputs), NOW)
 
-    assert [queue.waiting for queue in said.queues] == [0, 0, 0, None]
+    assert [queue.waiting for queue in said.queues] == [0, 0, 0, 0, None]
     assert said.outcomes is not None
 
 
@@ -323,7 +323,13 @@ def test_json_says_the_same() -> None:
 
 
 def test_dead_letters_are_told_from_work_to_do() -> None:
-    assert [asked.QueueState(name).dead for name in QUEUES.values()] == [False, True, True, True]
+    assert [asked.QueueState(name).dead for name in QUEUES.values()] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

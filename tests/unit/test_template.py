@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.cost import MEMORY_MB, Assumptions, share_of_core
 from fl_notifications.notifications.notification import NOTIFICATION_CLASSES
 from fl_notifications.outcomes.changes import ENFORCE_QUORUM, TRAINING_OVERDUE_CALLBACK
 from fl_notifications.outcomes.ledger import RETENTION
@@ -24,7 +25,7 @@ from functions.callback_failure.worker import (
 from functions.callback_failure.worker import (
     RESERVE_SECONDS as CALLBACK_SECONDS,
 )
-from functions.deliver_notification.deliverer import RESERVE_SECONDS
+from functions.deliver_notification.deliverer import MAX_POSTS, RESERVE_SECONDS
 from functions.deliver_notification.receipts import MAX_TROUBLED_RECEIVES
 from tests.cloudformation import (
     ROOT,
@@ -327,6 +328,19 @@ def test_a_function_runs_on_python_3_13_on_either_architecture(name: str) -> Non
 
 
 @every_function
+def test_a_function_names_its_memory_which_is_what_its_cost_is_reckoned_with(name: str) -> None:
+    """By the table in docs/scale.md; the defaults of `Globals` would hide who needs what."""
+    assert "MemorySize" not in template()["Globals"]["Function"]
+    assert template()["Resources"][name]["Properties"]["MemorySize"] == MEMORY_MB[name]
+
+
+@every_function
+def test_a_cold_start_fits_into_lambdas_ten_seconds_of_initialization(name: str) -> None:
+    """Even if it has no more than its memory's share of a core then."""
+    assert Assumptions().start_seconds / share_of_core(FUNCTIONS[name]["MemorySize"]) < 10 / 2
+
+
+@every_function
 def test_a_function_logs_json_into_the_one_log_group_and_is_traced(name: str) -> None:
     logging = FUNCTIONS[name]["LoggingConfig"]
     assert (logging["LogGroup"], logging["LogFormat"]) == ({"Ref": "LogGroup"}, "JSON")
@@ -577,6 +591,19 @@ def test_a_dead_letter_queue_has_an_alarm_that_can_fire(name: str) -> None:
     # The queue's metrics pause after six hours without use, while the letters still lie there.
     assert alarm["TreatMissingData"] == "ignore"
     assert alarm["EvaluationPeriods"] * alarm["Period"] <= 300
+
+
+def test_an_alarm_rings_before_the_deliveries_in_flight_are_too_many() -> None:
+    alarm = ALARMS["InFlightAlarm"]
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesNotVisible"
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["Deliveries", "QueueName"]}}
+    ]
+    assert (alarm["Statistic"], alarm["ComparisonOperator"]) == ("Maximum", "GreaterThanThreshold")
+    assert alarm["EvaluationPeriods"] * alarm["Period"] <= 60
+    # At SQS's quota it is too late; what is only being attempted must not ring it.
+    attempted = template()["Parameters"]["DeliveryMaxConcurrency"]["MaxValue"] * MAX_POSTS
+    assert attempted < alarm["Threshold"] <= 100_000
 
 
 def test_every_queue_with_dead_letters_ends_in_one_of_them_and_no_alarm_is_left_over() -> None:
@@ -944,6 +971,8 @@ def test_the_outputs_of_the_design_are_there() -> None:
         "MailboxUrl": "<MailboxUrl.FunctionUrl>",
         "DeliveriesQueueUrl": "<Deliveries.Ref>",
         "DeliveriesDlqUrl": "<DeliveriesDlq.Ref>",
+        "FanOutsQueueUrl": "<FanOuts.Ref>",
+        "FanOutsDlqUrl": "<FanOutsDlq.Ref>",
         "StreamDlqUrl": "<StreamDlq.Ref>",
         "CallbacksDlqUrl": "<CallbacksDlq.Ref>",
         "OutcomesBus": "<Outcomes.Ref>",

@@ -69,8 +69,8 @@ def redrive(
 ) -> None:
     """Put the dead letters of a queue back where they came from.
 
-    Deliveries go back into their queue, outcomes back onto the bus, and changes through
-    BuildNotifications again, with the items as they are now. What cannot be put back stays.
+    Deliveries and fan-outs go back into their queues, outcomes back onto the bus, and changes
+    through BuildNotifications again, with the items as they are now. What cannot be put back stays.
     """
     stack = find_stack(stack_name, region=region)
     console = output_console(stderr=False)

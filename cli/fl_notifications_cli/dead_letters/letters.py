@@ -21,9 +21,10 @@ EMPTY_ANSWERS: Final = 2
 
 
 class Box(StrEnum):
-    """The three dead-letter queues."""
+    """The dead-letter queues."""
 
     DELIVERIES = "deliveries"
+    FAN_OUTS = "fan-outs"
     STREAM = "stream"
     CALLBACKS = "callbacks"
 
@@ -32,6 +33,7 @@ class Box(StrEnum):
         """The stack's output that holds its URL."""
         return {
             Box.DELIVERIES: "DeliveriesDlqUrl",
+            Box.FAN_OUTS: "FanOutsDlqUrl",
             Box.STREAM: "StreamDlqUrl",
             Box.CALLBACKS: "CallbacksDlqUrl",
         }[self]
@@ -121,6 +123,7 @@ def _letter(box: Box, message: "MessageTypeDef") -> Letter:
     sent = int(message.get("Attributes", {}).get("SentTimestamp", "0")) / 1000
     explain = {
         Box.DELIVERIES: _about_delivery,
+        Box.FAN_OUTS: _about_fan_out,
         Box.STREAM: _about_change,
         Box.CALLBACKS: _about_outcome,
     }[box]
@@ -149,6 +152,19 @@ def _about_delivery(
         "notification_type": content.get("notification_type"),
         "round": content.get("round"),
         "notification_id": content.get("notification_id"),
+    }
+
+
+def _about_fan_out(
+    content: Mapping[str, Any], attributes: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    training = _dict(_dict(content.get("announcement")).get("training"))
+    return attributes.get("reason") or "FanOut has failed at it for hours; its log says why", {
+        "training_uuid": training.get("training_uuid"),
+        "state": training.get("state"),
+        "round": training.get("round"),
+        "fan_out": content.get("name"),
+        "segment": content.get("segment"),
     }
 
 

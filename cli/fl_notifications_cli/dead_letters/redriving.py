@@ -13,9 +13,10 @@ from typing import Any, Final
 from boto3.dynamodb.types import Binary
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.notifications.fan_outs import FanOut
 from fl_notifications.outcomes.changes import CHANGE_EVENTS, parse_change_event
 from fl_notifications.outcomes.outcome import SOURCE, UnknownEventError, parse_outcome_event
 from fl_notifications.trainings.items import REDRIVEN_AS, TRAINING_ENTITY, UnreadableItemError
@@ -58,6 +59,7 @@ def redrive_letter(stack: Stack, letter: Letter) -> None:
     """
     redrive: dict[Box, Callable[[Stack, Letter], None]] = {
         Box.DELIVERIES: _delivery,
+        Box.FAN_OUTS: _fan_out,
         Box.STREAM: _change,
         Box.CALLBACKS: _event,
     }
@@ -66,16 +68,28 @@ def redrive_letter(stack: Stack, letter: Letter) -> None:
 
 def _delivery(stack: Stack, letter: Letter) -> None:
     """Back into the queue of deliveries, behind what its receiver is waiting for now."""
+    _enqueue(stack, letter, "DeliveriesQueueUrl", _parse(Delivery, "delivery", letter).group)
+
+
+def _fan_out(stack: Stack, letter: Letter) -> None:
+    """Back into the queue of fan-outs: FanOut goes on where it stopped, with the same ids."""
+    _enqueue(stack, letter, "FanOutsQueueUrl", _parse(FanOut, "fan-out", letter).group)
+
+
+def _parse[M: BaseModel](model: type[M], kind: str, letter: Letter) -> M:
     try:
-        delivery = Delivery.model_validate_json(letter.body)
+        return model.model_validate_json(letter.body)
     except ValidationError as error:
         field, why = first_error(error)
-        raise CannotRedriveError(f"not a delivery: field {field or 'body'}: {why}") from None
+        raise CannotRedriveError(f"not a {kind}: field {field or 'body'}: {why}") from None
+
+
+def _enqueue(stack: Stack, letter: Letter, output: str, group: str) -> None:
     stack.client("sqs").send_message(
-        QueueUrl=stack.output("DeliveriesQueueUrl"),
+        QueueUrl=stack.output(output),
         MessageBody=letter.body,
-        MessageGroupId=delivery.group,
-        # Its own id: the queue may remember the notification's for five minutes, and drop it.
+        MessageGroupId=group,
+        # Its own id: the queue may remember the first one for five minutes, and drop it.
         MessageDeduplicationId=f"redrive-{letter.message_id}",
     )
 

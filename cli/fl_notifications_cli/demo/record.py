@@ -12,7 +12,7 @@ from fl_notifications_cli.stack import Stack
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
-DEAD_LETTER_QUEUES = ("DeliveriesDlqUrl", "StreamDlqUrl", "CallbacksDlqUrl")
+DEAD_LETTER_QUEUES = ("DeliveriesDlqUrl", "FanOutsDlqUrl", "StreamDlqUrl", "CallbacksDlqUrl")
 
 _COUNTS: tuple["QueueAttributeNameType", ...] = (
     "ApproximateNumberOfMessages",

@@ -1,4 +1,4 @@
-"""Batch APIs answer 200 and fail in part; what they leave undone is asked for again here."""
+"""Retries what batch APIs leave undone: they answer 200 and fail in part."""
 
 import random
 import time
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class PartialItemFailure(TypedDict):
-    """One message or record of a batch that Lambda is to bring again."""
+    """One message or record of a batch that Lambda is to retry."""
 
     itemIdentifier: str
 
 
 class PartialItemFailureResponse(TypedDict):
-    """What a function answers that reports the items of a batch that failed."""
+    """A partial batch response: the items of a batch that failed."""
 
     batchItemFailures: list[PartialItemFailure]
 

@@ -1,4 +1,4 @@
-"""The endpoint guard: which endpoints may be called at all.
+"""The endpoint guard: decides which endpoints may be called.
 
 Endpoints are chosen by participants, so they are hostile input. Nothing here opens a socket or
 looks up a name: the guard reads a URL strictly, and judges the addresses its name leads to.

@@ -56,8 +56,8 @@ MAX_ANSWER_BYTES: Final = 4096  # of the final answer, headers included
 MAX_INTERIM_BYTES: Final = 16_384
 # Addresses of one name that one attempt tries; all of them are judged.
 MAX_CONNECTS: Final = 4
-# Look-ups that may hang at once: the system's resolver can't be told to stop, and gives up by
-# itself only after tens of seconds.
+# Concurrent look-ups that may hang: the system's resolver cannot be cancelled, and times out only
+# after tens of seconds.
 MAX_LOOKUPS: Final = 128
 # A thread for look-ups ends when there has been none for it for this long.
 IDLE_SECONDS: Final = 60.0
@@ -146,7 +146,7 @@ class Responded:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """There was no answer; another attempt may have one.
+    """There was no answer; worth a retry.
 
     Attributes:
         reason: from our fixed vocabulary, never the peer's text.
@@ -157,7 +157,7 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Unable:
-    """Nothing was sent, through a fault of this side: it says nothing of the receiver.
+    """Nothing was sent, because of a fault on our side: not counted as an attempt.
 
     Attributes:
         reason: from our fixed vocabulary, never the peer's text.
@@ -168,7 +168,7 @@ class Unable:
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """Nothing was sent, and no attempt ever will be: the endpoint is invalid or not allowed.
+    """Permanent error, nothing was sent: the endpoint is invalid or not allowed.
 
     Attributes:
         reason: from our fixed vocabulary, never the peer's text.
@@ -193,7 +193,7 @@ class _UnableError(Exception):
 
 
 class _Deadline:
-    """When an attempt must be over."""
+    """The deadline of one attempt."""
 
     __slots__ = ("_at",)
 
@@ -201,10 +201,10 @@ class _Deadline:
         self._at = monotonic() + seconds
 
     def left(self) -> float:
-        """Give the seconds that are left: more than none.
+        """Return the seconds left, more than 0.
 
         Raises:
-            TimeoutError: None are left.
+            TimeoutError: none are left.
         """
         left = self._at - monotonic()
         if left <= 0:
@@ -213,7 +213,7 @@ class _Deadline:
 
 
 class _LookupThreads:
-    """Threads that can be left behind, since a look-up can't be told to stop.
+    """Threads that can be abandoned, since a DNS look-up cannot be cancelled.
 
     A task never waits for another: it gets a thread that is idle, or a new one. They are daemons,
     so that one that hangs doesn't keep the process from ending.
@@ -312,7 +312,7 @@ class _AnswerReader:
         return "protocol error" if self._data or self._garbled else "connection lost"
 
     def feed(self, data: bytes) -> None:
-        """Take what was received; no bytes mean that the connection has ended."""
+        """Parse received bytes; none mean that the connection was closed."""
         self._data += data
         if self.status is None:
             self._read_status()
@@ -401,7 +401,7 @@ class Poster:
 
         Args:
             url: as the participant gave it.
-            headers: content-Type and whatever else describes the body. Host, Content-Length and
+            headers: Content-Type and whatever else describes the body. Host, Content-Length and
                 what steers the connection are set here.
             body: sent as it is.
             turn: selects the address of a name that is tried first; consecutive numbers give all
@@ -438,7 +438,7 @@ class Poster:
             return _failed(error)
 
     def _allowed_addresses(self, endpoint: Endpoint, deadline: _Deadline) -> Sequence[Address]:
-        """Give all addresses of an endpoint, from one look-up; none of them is forbidden.
+        """Return all addresses of an endpoint, from one look-up; none of them is forbidden.
 
         What a name leads to changes, so that it may be right next time. A URL does not.
         """
@@ -454,7 +454,7 @@ class Poster:
         return addresses
 
     def _looked_up(self, host: str, deadline: _Deadline) -> Sequence[Address]:
-        """Give all addresses of a name: at least one."""
+        """Return all addresses of a name, at least one."""
         found = self._start_lookup(host)
         # If it takes this long, it is found out meanwhile whether the resolver answers at all.
         patience = deadline.left() / 2
@@ -500,7 +500,7 @@ class Poster:
         self, connection: socket.socket, endpoint: Endpoint, deadline: _Deadline
     ) -> ssl.SSLSocket:
         context = self._tls or _default_tls()
-        # As bytes the name is taken as it is; text would go through IDNA first.
+        # Bytes are taken verbatim; str would be IDNA-encoded first.
         name = endpoint.host.encode("ascii")
         connection.settimeout(deadline.left())
         # The handshake is asked for, because wrap_socket leaves it out without a word when the
@@ -538,7 +538,7 @@ def system_resolve(host: str) -> Sequence[str]:
     Raises:
         OSError: there are none.
     """
-    # As bytes: text would go through IDNA first, which also takes a while to import.
+    # Bytes, as str would be IDNA-encoded first, and that codec is slow to import.
     found = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for _, _, _, _, sockaddr in found]
 

@@ -1,1 +1,1 @@
-"""What is said of the work: log lines, metrics and traces."""
+"""Log lines, metrics and traces."""

@@ -1,4 +1,4 @@
-"""What happens to notifications, as log lines, metrics and traces: one vocabulary everywhere.
+"""Logs, metrics and traces of notifications, with one vocabulary everywhere.
 
 Each step of each notification is one line with the same keys: ids, counts, and reasons from a fixed
 vocabulary; never a payload, a secret, an endpoint or an answer. `docs/metrics.md` lists all of it.
@@ -24,11 +24,11 @@ from fl_notifications.text import printable
 from fl_notifications.trainings.items import UnreadableItemError
 
 REMEMBERED: Final = 10_000
-"""Notifications of one invocation that are known to be built, so that memory stays bounded."""
+"""Notifications per invocation that are remembered as built; bounds memory."""
 
 
 def _never_raising[**P](method: Callable[P, None]) -> Callable[P, None]:
-    """Decorate a method of the journal: what it cannot write down must not stop the work."""
+    """Decorate a method of the journal: an error while logging must not stop the work."""
 
     @functools.wraps(method)
     def write(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -42,7 +42,7 @@ def _never_raising[**P](method: Callable[P, None]) -> Callable[P, None]:
 
 def _say_so(step: str, error: Exception) -> None:
     with suppress(Exception):
-        # By the plainest way there is: it may be the logger that fails.
+        # Plain print, as the logger itself may be what fails.
         line = {"level": "ERROR", "message": "not written down", "step": step}
         print(json.dumps({**line, "error": type(error).__name__}), file=sys.stderr)  # noqa: T201
 
@@ -51,7 +51,7 @@ _NOT_ACCEPTED = frozenset({OutcomeKind.REJECTED, OutcomeKind.FAILED})
 
 
 class Journal:
-    """Writes the steps down."""
+    """Logs, counts and traces each step of a notification."""
 
     def __init__(self, logger: Logger, tally: Tally, traces: Traces | None = None) -> None:
         """Write to a logger, a tally and, if there are any, traces."""
@@ -68,7 +68,7 @@ class Journal:
 
     @contextmanager
     def in_bulk(self) -> Iterator[None]:
-        """Write the steps of the block at once when it ends: cheaper, if there are several."""
+        """Write the steps of the block in bulk when it ends, which is cheaper."""
         with ExitStack() as stack:
             stack.enter_context(self._logger.in_bulk())
             yield
@@ -81,8 +81,8 @@ class Journal:
     def built(self, delivery: Delivery, at: datetime) -> None:
         """The queue has accepted a notification.
 
-        It also accepts one that it has already, and drops it: both a participant's joining and the
-        training's start build its `TRAINING_START`, often in one batch. That is told once.
+        SQS also accepts, and drops, a duplicate: a participant's joining and the training's start
+        both build its `TRAINING_START`, often in one batch. That is logged once.
         """
         if delivery.notification_id in self._built:
             self.repeated(delivery)
@@ -133,20 +133,20 @@ class Journal:
 
     @_never_raising
     def fetched(self, delivery: Delivery) -> None:
-        """A notification was given out of a mailbox; it is so on each poll until it has ended."""
+        """A mailbox returned a notification; logged on each poll until it is concluded."""
         self._step("fetched", delivery)
         self._tally.count("Fetched", delivery.notification_type.value)
 
     @_never_raising
     def acknowledged(self, delivery: Delivery, said: OutcomeKind, *, applied: bool) -> None:
-        """A receiver has said what came of a notification; not applied: another outcome counts."""
+        """A receiver acknowledged a notification; not applied if another outcome was first."""
         reason = None if applied else "another outcome counts"
         self._step("acknowledged", delivery, outcome=said.value, reason=reason)
         self._tally.count("Acknowledged", delivery.notification_type.value)
 
     @_never_raising
     def overdue(self, event: TrainingOverdue) -> None:
-        """A training is in the same round for longer than its deadline."""
+        """A round has passed its deadline."""
         self._logger.step(
             logging.WARNING,
             "overdue",
@@ -161,27 +161,27 @@ class Journal:
 
     @_never_raising
     def held_back(self, delivery: Delivery, reason: str) -> None:
-        """A notification was given back to the queue without an attempt."""
+        """A notification was returned to the queue without an attempt."""
         self._step("held back", delivery, reason=reason)
         self._tally.count("HeldBack", delivery.notification_type.value)
 
     @_never_raising
     def stays(self, kind: NotificationType | None, seconds: float) -> None:
-        """A notification stays in the queue, so long after it was enqueued.
+        """A notification is still in the queue after this many seconds.
 
-        SQS's own age of the oldest message leaves out those that are received again and again.
+        SQS's `ApproximateAgeOfOldestMessage` leaves out messages that were received repeatedly.
         """
         self._tally.observe("WaitingAge", kind and kind.value, seconds, MetricUnit.Seconds)
 
     @_never_raising
     def secret_trouble(self, message: str, error: Exception) -> None:
-        """The signing secret could not be read, and known ones are used."""
+        """The signing secret could not be read; the cached versions are used."""
         self._logger.error(message, exc_info=error)
         self._tally.count("SecretTroubles", None)
 
     @_never_raising
     def repeated(self, delivery: Delivery) -> None:
-        """A notification that was built or concluded came once more, and is not sent again."""
+        """A duplicate of a built or concluded notification was suppressed."""
         self._logger.debug("repeat suppressed", extra=_ids(delivery, delivery.receiver.uuid))
         self._tally.count("RepeatsSuppressed", delivery.notification_type.value)
 
@@ -189,7 +189,7 @@ class Journal:
     def concluded(self, kind: OutcomeKind, outcome: Outcome) -> None:
         """A delivery has ended."""
         took = _milliseconds(outcome.finished_at - outcome.created_at)
-        # An old client that does not know the newer types must not look like many failures.
+        # A client that does not know our newer types must not raise the share of failures.
         unknown = kind is OutcomeKind.REJECTED and outcome.type_unknown
         self._ended(
             "concluded",
@@ -205,13 +205,13 @@ class Journal:
         self._tally.count(name, notification_type)
         self._tally.observe("TimeToOutcome", notification_type, took)
         if kind is not OutcomeKind.SUPERSEDED and not unknown:
-            # An average of these is the share; so no alarm needs arithmetic.
+            # The average of these is the share, so that the alarm needs no metric math.
             percent = 100.0 if kind in _NOT_ACCEPTED else 0.0
             self._tally.observe("FailedShare", notification_type, percent, MetricUnit.Percent)
 
     @_never_raising
     def called_back(self, outcome: Outcome, kind: OutcomeKind, done: str) -> None:
-        """A callback has done what it has to."""
+        """A callback has handled an outcome."""
         self._ended("called back", kind, outcome, done)
         self._traces.add(
             "call back",
@@ -224,7 +224,7 @@ class Journal:
 
     @_never_raising
     def followed(self, training_uuid: str, event: str, done: str) -> None:
-        """A callback has done what follows from a change."""
+        """A callback has handled the event of a change."""
         self._logger.info(
             "change followed",
             extra={"training_uuid": training_uuid, "event": event, "reason": printable(done)},
@@ -232,7 +232,7 @@ class Journal:
 
     @_never_raising
     def callback_goes_on(self, message_id: str, done: str) -> None:
-        """A callback has more to do than one invocation has time for."""
+        """A callback ran out of time; the next invocation continues."""
         self._logger.info(
             "a callback goes on in the next invocation",
             extra={"message_id": message_id, "reason": printable(done)},
@@ -240,13 +240,13 @@ class Journal:
 
     @_never_raising
     def callback_delayed(self, error: Exception, seconds: float, **ids: object) -> None:
-        """A callback failed, and will be tried again; its event is so old."""
+        """A callback failed and will be retried; its event is this many seconds old."""
         self.trouble("a callback failed, and will be tried again", error, **ids)
         self._tally.observe("CallbackAge", None, seconds, MetricUnit.Seconds)
 
     @_never_raising
     def unreadable(self, error: UnreadableItemError) -> None:
-        """An item of the table is not what the contract says."""
+        """An item of the table does not follow the contract."""
         self._logger.error(
             "unreadable item",
             extra={
@@ -259,7 +259,7 @@ class Journal:
 
     @_never_raising
     def wrong_option(self, error: UnreadableItemError) -> None:
-        """An option of a training is unknown or unreadable; the change is told all the same."""
+        """An option of a training is unknown or unreadable; its notifications are still sent."""
         self._logger.warning(
             "wrong option",
             extra={
@@ -272,7 +272,7 @@ class Journal:
 
     @_never_raising
     def unfinished(self, training_uuid: str, sequence_number: str, reason: str) -> None:
-        """A fan-out takes longer than one invocation has."""
+        """A fan-out did not finish within one invocation."""
         self._logger.warning(
             "a fan-out is not finished; its record will come again",
             extra={
@@ -284,13 +284,13 @@ class Journal:
 
     @_never_raising
     def trouble(self, message: str, error: BaseException | None = None, **ids: object) -> None:
-        """Something unexpected happened that was dealt with."""
+        """An error of our own was handled; logged for the operator."""
         told = {k: printable(v) if isinstance(v, str) else v for k, v in ids.items()}
         self._logger.error(message, exc_info=error, extra=told)
 
     @_never_raising
     def flush(self) -> None:
-        """Write the metrics that have come together; an invocation ends."""
+        """Flush the metrics at the end of an invocation."""
         self._built.clear()
         self._tally.flush()
 
@@ -317,7 +317,7 @@ class Journal:
         reason: str | None,
         **values: str | float | None,
     ) -> None:
-        """What follows an answer; worth a warning if it was not accepted."""
+        """Log an ending, as a warning if it was not accepted."""
         self._logger.step(
             logging.WARNING
             if kind in _NOT_ACCEPTED and "type_unknown" not in values

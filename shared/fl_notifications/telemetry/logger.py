@@ -1,4 +1,4 @@
-"""The log of a function: JSON lines, and what they may say of an exception."""
+"""The log of a function: JSON lines, with exceptions reduced to what is safe to log."""
 
 import functools
 import gc
@@ -26,7 +26,7 @@ MAX_TEXT: Final = 500
 
 
 class LambdaContext(Protocol):
-    """What a handler is told of its invocation, as far as it is used."""
+    """The parts of Lambda's context object that are used."""
 
     aws_request_id: str
 
@@ -40,11 +40,11 @@ _OURS: Final = ("functions.", "fl_notifications.")
 
 
 class FunctionFailedError(Exception):
-    """A function failed; says no more than a log may hold, as Lambda logs it as it is."""
+    """A function failed. Its text is safe to log, as Lambda logs it verbatim."""
 
 
 class Logger:
-    """Writes one JSON object a line to standard output, where Lambda takes it as it is.
+    """Writes JSON lines to standard output, where Lambda takes them verbatim.
 
     Args:
         service: the function's name in snake case.
@@ -60,14 +60,14 @@ class Logger:
         self._beginnings: dict[tuple[int, str], str] = {}
 
     def invoked(self, context: LambdaContext, *, cold_start: bool) -> None:
-        """Name the invocation in every line from now on."""
+        """Add the invocation's id to every line from now on."""
         self._always["function_request_id"] = context.aws_request_id
         self._always.pop("cold_start", None)
         if cold_start:
             self._always["cold_start"] = True
 
     def debug(self, message: str, *, extra: Mapping[str, object] | None = None) -> None:
-        """Write a line for who looks closely."""
+        """Write a line for debugging."""
         self._log(logging.DEBUG, message, extra)
 
     def info(self, message: str, *, extra: Mapping[str, object] | None = None) -> None:
@@ -75,7 +75,7 @@ class Logger:
         self._log(logging.INFO, message, extra)
 
     def warning(self, message: str, *, extra: Mapping[str, object] | None = None) -> None:
-        """Write a line of what is not as it should be."""
+        """Write a warning."""
         self._log(logging.WARNING, message, extra)
 
     def error(
@@ -85,7 +85,7 @@ class Logger:
         exc_info: BaseException | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> None:
-        """Write a line of trouble; of an exception no more than `explain` says."""
+        """Write an error; of an exception only what `explain` returns."""
         told = dict(extra or {})
         if exc_info is not None:
             told |= {"error": explain(exc_info), "error_at": list(frames(exc_info.__traceback__))}
@@ -127,11 +127,11 @@ class Logger:
         self._write(json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
 
     def _begin(self, level: int, step: str) -> str:
-        """A line that is not closed yet."""
+        """The beginning of a JSON line, not closed yet."""
         return to_json(self._line(level, {"step": step})).decode()[:-1]
 
     def _line(self, level: int, told: Mapping[str, str]) -> dict[str, Any]:
-        """What every line says. No more than that: every byte of a log is paid for."""
+        """The keys of every line. Few, as every byte of a log is paid for."""
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(
                 timespec="milliseconds"
@@ -151,7 +151,7 @@ class Logger:
 
 
 def explain(error: BaseException) -> str:
-    """What an error is, without the values that it may quote.
+    """Describe an error without the values that it may quote.
 
     Other people's exceptions quote their input: pydantic's and botocore's do, and ours may be a
     payload, an endpoint or a secret. So of those only the type is told; of AWS's answers also the
@@ -196,8 +196,8 @@ def make_logger(service: str, level: str = "INFO") -> Logger:
 def entry_point[T](logger: Logger) -> Callable[[Handler[T]], Handler[T]]:
     """Decorate a handler: its lines name the invocation, and its failures quote nothing.
 
-    Lambda itself logs what a handler raises, with its message. So that is logged here, and what
-    goes on to Lambda says no more than that.
+    Lambda logs the message of what a handler raises. So the original is logged here, safely, and
+    Lambda gets an error with that same text.
     """
 
     def decorate(handle: Handler[T]) -> Handler[T]:
@@ -214,8 +214,8 @@ def entry_point[T](logger: Logger) -> Callable[[Handler[T]], Handler[T]]:
                 logger.error("the function failed", exc_info=error)  # noqa: TRY400 - the same
                 raise FunctionFailedError(explain(error)) from None
 
-        # What the import has made, botocore's models above all, lives as long as the environment:
-        # the collector need not go through it (70 ms) once for some thousand notifications.
+        # Excludes imported objects (botocore's models above all) from garbage collection: a full
+        # collection takes 70 ms, once per some thousand notifications.
         gc.freeze()
         return run
 

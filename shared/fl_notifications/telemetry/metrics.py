@@ -28,7 +28,7 @@ type _Name = tuple[str, MetricUnit]
 
 
 class Tally:
-    """Metrics of one invocation, by type of notification and in all, as few EMF lines.
+    """Metrics of one invocation, per type of notification and in total, in few EMF lines.
 
     Each is there twice: with the dimensions `stack` and `notification_type`, and with `stack`
     alone, as an alarm cannot add up types. Receivers and trainings are no dimensions: each value
@@ -45,17 +45,17 @@ class Tally:
         self._values: defaultdict[str | None, dict[_Name, list[float]]] = defaultdict(dict)
 
     def count(self, name: str, kind: str | None) -> None:
-        """Count one more, of a type of notification or of none."""
+        """Count one more, for a type of notification or for none."""
         self._values[kind].setdefault((name, MetricUnit.Count), [0])[0] += 1
 
     def observe(
         self, name: str, kind: str | None, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
-        """Keep a value, a duration if nothing else is said."""
+        """Record a value, in milliseconds unless a unit is given."""
         self._values[kind].setdefault((name, unit), []).append(value)
 
     def flush(self) -> None:
-        """Write what has come together, and start empty again."""
+        """Write the collected metrics, and start empty again."""
         tallied, self._values = self._values, defaultdict(dict)
         for kind, metrics in tallied.items():
             dimensions = {"stack": self._stack}

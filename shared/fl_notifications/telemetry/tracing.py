@@ -77,7 +77,7 @@ class Traces:
         return parts and f"00-{parts['time']}{parts['random']}-{parts['parent']}-01"
 
     def message_header(self) -> str | None:
-        """The header for one more message: after the first few it says that nobody is to trace."""
+        """The header for one more message; after the first few it says "not sampled"."""
         header = self.header()
         if header is None:
             return None
@@ -113,7 +113,7 @@ class Traces:
             "annotations": {k: v for k, v in annotations.items() if v is not None},
         }
         data = f'{{"format": "json", "version": 1}}\n{json.dumps(document)}'
-        # A trace that gets lost must not disturb the work.
+        # Traces are best effort.
         try:
             self._send(data.encode(), daemon)
         except OSError:

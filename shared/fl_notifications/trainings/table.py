@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 PAGE_SIZE = 1000
-"""Participants read at once: some 300 KiB."""
+"""Participants per page, some 300 KiB."""
 
 type KeyRange = tuple[str, str]
 """The first and the last sort key that may be read."""
 
 EVERYBODY: Final[KeyRange] = (PARTICIPANT_PREFIX, f"{PARTICIPANT_PREFIX}\U0010ffff")
 
-# What else the server keeps there may be large; and parsing takes most of the time.
+# Projected: the server's own attributes may be large, and parsing takes most of the time.
 _PROJECTION: Final[dict[str, Any]] = {
     "ProjectionExpression": "entity, message_endpoint, joined_at, model_uuid, #settings",
     "ExpressionAttributeNames": {"#settings": "settings"},
@@ -41,7 +41,7 @@ _PROJECTION: Final[dict[str, Any]] = {
 
 
 class NotReadError(Exception):
-    """The table did not give all items that were asked for, after several tries."""
+    """Some requested items could not be read, after several retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Page:
 
 
 type OnUnreadable = Callable[[UnreadableItemError, Item], None]
-"""Told of each item that is not a participant by the contract; it holds up no others."""
+"""Called with each item that is no valid participant; the other items are still read."""
 
 
 class TrainingTable:
@@ -99,7 +99,7 @@ class TrainingTable:
         return None if item is None else Training.from_item(item)
 
     def removal(self, training_uuid: str, participant_uuid: str) -> Removal | None:
-        """Read who was removed by the service, and why; None if nobody was, or it is unreadable."""
+        """Read the item of a removal by the service; None if there is none or it is unreadable."""
         answer = self._client.get_item(
             TableName=self._table_name,
             Key=removed_key(training_uuid, participant_uuid),
@@ -170,7 +170,7 @@ class TrainingTable:
         return _page(_with_key(items, training_uuid), None, on_unreadable)
 
     def count(self, training_uuid: str) -> int | None:
-        """How many participants a training has; None if they are more than a page."""
+        """Count the participants of a training; None if there are more than one page."""
         answer = self._client.query(
             **self._participants_of(training_uuid),
             Select="COUNT",
