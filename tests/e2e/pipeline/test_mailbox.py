@@ -384,15 +384,20 @@ def test_the_stock_client_takes_part_in_a_whole_training_without_an_open_port(
     ).stdout.strip()
     log = tmp_path / "bridge.log"
     process = bridge(token, stock_client.url, log)
+
+    def accepted() -> int:
+        return log.read_text().count("accepted")
+
     try:
         training = begin(fl_server, box)
         eventually(lambda: len(stock_client.got), lambda n: n == 2, "start and round")
+        eventually(accepted, lambda n: n == 2, "their acknowledgement")
         # It survives a restart.
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         training.write("MODEL_TEST")
         process = bridge(token, stock_client.url, log)
-        eventually(lambda: len(stock_client.got), lambda n: n == 3, "the test")
+        eventually(accepted, lambda n: n == 3, "the test, acknowledged before the end")
         training.write("COMPLETED")
         eventually(lambda: len(stock_client.got), lambda n: n == 4, "the end")
     finally:

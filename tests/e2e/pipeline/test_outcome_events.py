@@ -35,7 +35,9 @@ def check_event(event: Any, training: TrainingItem, **expected: object) -> None:
     times = [datetime.fromisoformat(detail.pop(name)) for name in ("created_at", "finished_at")]
 
     assert event["source"] == "fl.notifications"
-    assert detail == {"training_uuid": training.uuid, "reason": None} | expected
+    assert detail.pop("run").isdigit()
+    known = {"training_uuid": training.uuid, "reason": None, "joined_at": None}
+    assert detail == known | expected
     assert all(time.tzinfo is not None for time in times)
     # The first is of the stream's record, which has whole seconds.
     assert timedelta(seconds=-1) < times[1] - times[0] < timedelta(minutes=5)
@@ -128,7 +130,7 @@ def test_the_success_callback_logs(
     since = time.time()
     success_rule.enable()
     training = fl_server.training(one, state="MODEL_TEST")
-    [request] = expect(one, "MODEL_TEST_ROUND 0")
+    _, request = expect(one, START, "MODEL_TEST_ROUND 0")
 
     lines = eventually(
         lambda: [
