@@ -242,12 +242,26 @@ def test_a_training_that_is_mended_is_served(
     expect(one, START, update(0))
 
 
+def test_an_entity_that_looks_meant_as_one_of_ours_becomes_a_dead_letter(
+    fl_server: FlServer, stream_dlq: QueueReader
+) -> None:
+    entities = {"training", "PARTICIPANT", "participant#1"}
+    training = fl_server.training(state=None)
+    for entity in entities:
+        training.put(entity, message_endpoint="http://127.0.0.1:1/", state="ONGOING")
+
+    letters = stream_dlq.wait_for(
+        partial(_mentions, training.uuid), "the letters", number=len(entities)
+    )
+    assert {letter.json["entity"] for letter in letters} == entities
+
+
 def test_other_entities_are_nobodys_business(
     fl_server: FlServer, participants: ParticipantServer, stream_dlq: QueueReader
 ) -> None:
     one = participants.add()
     training = fl_server.training(one, state="ONGOING")
-    for entity in ("TRAINING#1", "training", "PARTICIPANT", "UPDATE#1", "participant#1"):
+    for entity in ("TRAINING#1", "UPDATE#1", "MODEL#1"):
         training.put(entity, message_endpoint="http://127.0.0.1:1/", state="ONGOING")
     training.write("COMPLETED")
 

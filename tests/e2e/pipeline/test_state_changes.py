@@ -286,9 +286,13 @@ def test_the_start_is_told_once_for_each_joining(
     fl_server.let_it_be_read()
     first, second = "2026-03-01T12:00:00+00:00", "2026-03-01T12:00:01+00:00"
 
-    for joined_at in (first, second, second):
-        training.join(one, joined_at=joined_at)
+    for told in ([START], [START, REMOVED, START]):
+        training.join(one, joined_at=first if told == [START] else second)
+        expect(one, *told)
         training.leave(one)
+        expect(one, *told, REMOVED)
+    training.join(one, joined_at=second)
+    training.leave(one)
 
     expect(one, START, REMOVED, START, REMOVED, REMOVED)
 

@@ -20,6 +20,7 @@ from fl_notifications_cli.participants import (
 from tests.e2e.pipeline.kit import (
     ERROR,
     FINISHED,
+    NOBODY_NEEDED,
     REMOVED,
     START,
     FlServer,
@@ -72,12 +73,9 @@ IN_ERROR: Final = (("ERROR", 0),)
 
 CASES: Final[Mapping[str, Case]] = {
     # --- the training is over
-    "start, training gone": Case(ONGOING, START, is_deleted, "the training is gone", ()),
-    "start, COMPLETED": Case(
-        ONGOING, START, becomes("COMPLETED"), "the training is COMPLETED", (FINISHED,)
-    ),
-    "start, ERROR": Case(ONGOING, START, becomes("ERROR"), "the training is ERROR", (ERROR,)),
-    "update, training gone": Case(ONGOING, update(0), is_deleted, "the training is gone"),
+    "start, training gone": Case(ONGOING, START, is_deleted, "the training is gone", (ERROR,)),
+    "start, INITIAL": Case(ONGOING, START, becomes("INITIAL"), "the training is INITIAL"),
+    "update, training gone": Case(ONGOING, update(0), is_deleted, "the training is gone", (ERROR,)),
     "update, COMPLETED": Case(
         ONGOING, update(0), becomes("COMPLETED"), "the training is COMPLETED", (FINISHED,)
     ),
@@ -112,6 +110,9 @@ CASES: Final[Mapping[str, Case]] = {
         MODEL_TEST, model_test(0), becomes("ONGOING", 1), "the training is ONGOING", (update(1),)
     ),
     # --- the receiver is out
+    "start, participant removed": Case(
+        ONGOING, START, participant_leaves, "the receiver is no longer a participant", (REMOVED,)
+    ),
     "update, participant removed": Case(
         ONGOING,
         update(0),
@@ -131,7 +132,8 @@ CASES: Final[Mapping[str, Case]] = {
     ),
     # --- and what is still true is sent
     "start, next round": Case(ONGOING, START, becomes("ONGOING", 1), None, (START, update(1))),
-    "start, participant removed": Case(ONGOING, START, participant_leaves, None, (START, REMOVED)),
+    "start, COMPLETED": Case(ONGOING, START, becomes("COMPLETED"), None, (START, FINISHED)),
+    "start, ERROR": Case(ONGOING, START, becomes("ERROR"), None, (START, ERROR)),
     "finished, training gone": Case(COMPLETED, FINISHED, is_deleted, None, (FINISHED,)),
     "finished, ONGOING again": Case(
         COMPLETED, FINISHED, becomes("ONGOING", 1), None, (FINISHED, update(1))
@@ -172,7 +174,7 @@ def begun(fl_server: FlServer) -> Iterator[Mapping[str, Begun]]:
         for name, case in CASES.items():
             behaviour = BusyOnce(case.waiting)
             participant = server.add(behaviour, name=name)
-            training = fl_server.training(participant, state="INITIAL")
+            training = fl_server.training(participant, state="INITIAL", options=NOBODY_NEEDED)
             behaviour.act = partial(case.change, training, participant)
             training.write("ONGOING")
             cases[name] = Begun(training, participant, [])

@@ -240,19 +240,20 @@ def test_both_secrets_sign_during_a_rotation(
     """The secrets are read once a minute, and by every new worker: here is no time to wait."""
     one = participants.add()
     training = fl_server.training(one, state="MODEL_TEST")
-    expect(one, "MODEL_TEST_ROUND 0")
+    expect(one, START, "MODEL_TEST_ROUND 0")
     let_all_be_delivered(stack)
 
     previous = master_secret.rotate(some_uuid())
     kill_workers(local_stack, "DeliverNotification")
     training.write("MODEL_TEST", 1)
-    during = expect(one, "MODEL_TEST_ROUND 0", "MODEL_TEST_ROUND 1")[-1]
+    during = expect(one, START, "MODEL_TEST_ROUND 0", "MODEL_TEST_ROUND 1")[-1]
     let_all_be_delivered(stack)
 
     master_secret.forget_previous()
     kill_workers(local_stack, "DeliverNotification")
     training.write("MODEL_TEST", 2)
-    after = expect(one, "MODEL_TEST_ROUND 0", "MODEL_TEST_ROUND 1", "MODEL_TEST_ROUND 2")[-1]
+    rounds = [f"MODEL_TEST_ROUND {number}" for number in range(3)]
+    after = expect(one, START, *rounds)[-1]
 
     current = master_secret.current()
     assert [len(signatures(request)) for request in (during, after)] == [2, 1]
