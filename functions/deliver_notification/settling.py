@@ -57,12 +57,13 @@ class Settler:
         ]
         if not conclusions:
             return set()
-        try:
-            untold = self.bus.put([conclusion for _, conclusion in conclusions])
-        except Exception as error:  # noqa: BLE001 - what is not told must stay in the queue
-            self.journal.trouble("outcomes could not be told", error)
-            return {outcome.notification_id for _, (_, outcome) in conclusions}
+        # As of the time before: a callback may be quicker than the bus's answer.
         with self.journal.in_bulk():
+            try:
+                untold = self.bus.put([conclusion for _, conclusion in conclusions])
+            except Exception as error:  # noqa: BLE001 - what is not told must stay in the queue
+                self.journal.trouble("outcomes could not be told", error)
+                return {outcome.notification_id for _, (_, outcome) in conclusions}
             for step, (kind, outcome) in conclusions:
                 if step.is_news and outcome.notification_id not in untold:
                     self.journal.concluded(kind, outcome)

@@ -58,6 +58,7 @@ class Logger:
         self._always: dict[str, Any] = {"service": service}
         self._bulk: list[str] | None = None
         self._beginnings: dict[tuple[int, str], str] = {}
+        self._began_at = 0.0
 
     def invoked(self, context: LambdaContext, *, cold_start: bool) -> None:
         """Add the invocation's id to every line from now on."""
@@ -106,12 +107,12 @@ class Logger:
 
     @contextmanager
     def in_bulk(self) -> Iterator[None]:
-        """Write the steps of the block in one go when it ends, as of the time of the first ones.
+        """Write the steps of the block in one go when it ends, as of the time when it began.
 
         Each separate write yields to other threads, which costs as much as the line. For steps of
         one thread only.
         """
-        self._bulk, self._beginnings = [], {}
+        self._bulk, self._beginnings, self._began_at = [], {}, time.time()
         try:
             yield
         finally:
@@ -122,20 +123,19 @@ class Logger:
     def _log(self, level: int, message: str, extra: Mapping[str, object] | None) -> None:
         if level < self._level:
             return
-        line = self._line(level, {"message": message})
+        line = self._line(level, {"message": message}, time.time())
         line |= {k: v for k, v in (extra or {}).items() if v is not None}
         self._write(json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
 
     def _begin(self, level: int, step: str) -> str:
         """The beginning of a JSON line, not closed yet."""
-        return to_json(self._line(level, {"step": step})).decode()[:-1]
+        at = time.time() if self._bulk is None else self._began_at
+        return to_json(self._line(level, {"step": step}, at)).decode()[:-1]
 
-    def _line(self, level: int, told: Mapping[str, str]) -> dict[str, Any]:
+    def _line(self, level: int, told: Mapping[str, str], at: float) -> dict[str, Any]:
         """The keys of every line. Few, as every byte of a log is paid for."""
         line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(
-                timespec="milliseconds"
-            ),
+            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
             "level": logging.getLevelName(level),
             **told,
             **self._always,
