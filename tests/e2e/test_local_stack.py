@@ -152,13 +152,13 @@ def test_a_failed_start_leaves_nothing_and_says_why(
 def test_a_function_that_does_not_start_fails_the_start(tmp_path: Path) -> None:
     """Not only its invocations, which nobody looks at.
 
-    The pattern of the parameter takes host bits, the function does not.
+    The pattern of the parameter takes any colons for an IPv6 network, the function does not.
     """
     local = LocalStack(tmp_path, Steps(None))
 
     why = r"function DeliverNotification does not start:(.|\n)*ALLOWED_PRIVATE_NETWORKS"
     with pytest.raises(CommandError, match=why):
-        local.start(usual_port=None, parameters={"AllowedPrivateNetworks": "10.0.0.1/8"})
+        local.start(usual_port=None, parameters={"AllowedPrivateNetworks": ":::/8"})
 
     assert emulator.processes(local.work) == []
 
