@@ -32,7 +32,8 @@ _FORGED = 401
 def listen(  # noqa: PLR0913  # Typer makes one option of each
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
+        int,
+        typer.Option(min=0, max=65535, metavar="PORT", help="On 127.0.0.1; 0 takes a free one."),
     ] = PORT,
     receiver: Annotated[
         UUID | None,
@@ -71,6 +72,7 @@ def listen(  # noqa: PLR0913  # Typer makes one option of each
     stack = find_stack(stack_name, region=region)
     if join is not None and not stack.local:
         raise CommandError("a stack on AWS can't call 127.0.0.1: --join is for the local stack")
+    training = None if join is None else find_training(stack, join).training_uuid
     console = output_console()
     with _server(port) as server:
         uuid = str(receiver or uuid_of(server.url))
@@ -82,8 +84,8 @@ def listen(  # noqa: PLR0913  # Typer makes one option of each
         )
         endpoint = server.add(ear.hear, uuid_=uuid, path="/").message_endpoint
         _introduce(console, endpoint, uuid, ear.secrets[0])
-        if join is not None:
-            _join(console, stack, join, Receiver(uuid=uuid, message_endpoint=endpoint))
+        if training is not None:
+            _join(console, stack, training, Receiver(uuid=uuid, message_endpoint=endpoint))
         console.print("\nWaiting for notifications; Ctrl-C ends this.\n")
         while True:
             time.sleep(3600)
@@ -210,9 +212,9 @@ def _introduce(console: Console, endpoint: str, uuid: str, secret: str) -> None:
             f"{uuid}\n",
             ("secret       ", "bold"),
             f"{secret}\n\n",
-            "To verify in Python:  ",
-            (f'verify(headers, body, "{secret}")\n', "cyan"),
-            ("                      from fl_notifications.receiver import verify", "cyan"),
+            "To verify in Python:\n",
+            ("  from fl_notifications.receiver import verify\n", "cyan"),
+            (f'  verify(headers, body, "{secret}")', "cyan"),
         ),
         soft_wrap=True,
     )
@@ -220,9 +222,8 @@ def _introduce(console: Console, endpoint: str, uuid: str, secret: str) -> None:
 
 def _join(console: Console, stack: Stack, training: str, receiver: Receiver) -> None:
     trainings = TrainingRepository(stack.client("dynamodb"), stack.output("TrainingsTable"))
-    uuid = find_training(stack, training).training_uuid
     try:
-        trainings.add_participant(uuid, receiver)
+        trainings.add_participant(training, receiver)
     except TrainingRepositoryError as error:
         raise CommandError(str(error)) from error
-    console.print(f"\nJoined training {uuid}, and stays a participant when this ends.")
+    console.print(f"\nJoined training {training}, and stays a participant when this ends.")
