@@ -136,6 +136,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
+        print(file=sys.stderr)  # so that the prompt does not follow on ^C
         sys.exit(130)
 
 

@@ -294,7 +294,7 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
             shown = True
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        return
+        print(file=sys.stderr)  # so that the prompt does not follow on ^C
 
 
 def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | None:

@@ -105,7 +105,7 @@ def start(training: Which, *, stack_name: StackName = None, region: Region = Non
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         trainings.start(uuid)
-    _done(uuid, "started")
+    _done(uuid, "is started")
 
 
 @app.command("next-round")
@@ -128,7 +128,7 @@ def next_round(
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         number = trainings.next_round(uuid, model_uuid=_text(model), after=after)
-    _done(uuid, f"in round {number}")
+    _done(uuid, f"is in round {number}")
 
 
 @app.command("test")
@@ -146,7 +146,7 @@ def model_test(
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         number = trainings.model_test(uuid, model_uuid=_text(model), advance=advance)
-    _done(uuid, f"in the test of round {number}")
+    _done(uuid, f"is in the test of round {number}")
 
 
 @app.command()
@@ -157,7 +157,7 @@ def finish(
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         trainings.finish(uuid, model_uuid=_text(model))
-    _done(uuid, "completed")
+    _done(uuid, "is completed")
 
 
 @app.command()
@@ -175,7 +175,7 @@ def fail(
         typer.confirm(f"End training {uuid} for everybody?", abort=True)
     with _said():
         trainings.fail(uuid, reason)
-    _done(uuid, "ended with an error")
+    _done(uuid, "has ended with an error")
 
 
 @app.command()
@@ -253,7 +253,7 @@ def _text(uuid: UUID | None) -> str | None:
 
 
 def _done(uuid: str, what: str) -> None:
-    print(f"Training {uuid} is {what}.\nWho is told: fl-notifications trace {uuid}")
+    print(f"Training {uuid} {what}.\nWho is told: fl-notifications trace {uuid}")
 
 
 @contextmanager

@@ -93,13 +93,17 @@ def redrive(
     if not yes:
         letters = count(waiting, "dead letter")
         typer.confirm(f"Put back about {letters} of {queue} (stack {stack.name})?", abort=True)
-    done, left = _redrive(stack, queue, waiting)
+    with working("Putting them back"):
+        done, left = _redrive(stack, queue, waiting)
     unseen = max(0, waiting - done - len(left))
     console.print(f"{done} put back, {len(left) + unseen} left.")
     if unseen:
         console.print(f"  {unseen} could not be seen just now: redrive once more for them.")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
     for letter, why in left:
-        console.print(f"  {letter.message_id}: {escape(printable(why))}")
+        table.add_row(f"  {letter.message_id}", Text(printable(why), "red"))
+    console.print(table)
     if left or unseen:
         raise typer.Exit(1)
 
@@ -157,7 +161,7 @@ def _block(letter: Letter) -> Iterator[RenderableType]:
     head.add_column(no_wrap=True)
     head.add_row(Text(f"{letter.at:%Y-%m-%d %H:%M:%S} UTC", "dim"), Text(printable(why), "red"))
     yield head
-    for key, value in about.items():
+    for key, value in {**about, "message_id": letter.message_id}.items():
         yield Text(f"  {printable(key):{_KEY_WIDTH}}  {printable(str(value))}", no_wrap=False)
     yield Text()
 

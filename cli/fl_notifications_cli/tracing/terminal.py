@@ -245,7 +245,8 @@ def step_line(step: Step, *, width: int | None = None) -> Text:
     line.append(_time(step.at), style="dim")
     line.append(f"  {printable(step.receiver_uuid or step.training_uuid):<36}")
     name = notification_name(step.notification_type, step.round)
-    what = f"{step.kind.value:<12}  {result(step)}"
+    made = f"{step.kind.value} {step.attempt}" if _is_attempt(step) else step.kind.value
+    what = f"{made:<12}  {result(step)}"
     if width is None or len(line) + max(24, len(name)) + len(what) + 4 <= width:
         return line.append(f"  {name:<24}  ").append(what, style=_step_style(step))
     line.append(f"  {name}\n")
@@ -404,6 +405,10 @@ def _step_style(step: Step) -> str:
     if step.kind is StepKind.HELD_BACK:
         return "yellow"
     return "green" if step.kind is StepKind.ATTEMPTED else "dim"
+
+
+def _is_attempt(step: Step) -> bool:
+    return step.kind is StepKind.ATTEMPTED and step.attempt is not None
 
 
 def _succeeded(step: Step) -> bool:
