@@ -89,8 +89,14 @@ def test_what_is_not_verified_is_said_and_not_handed_on(wrong: Request, problem:
     assert heard[0].problem is not None
     assert heard[0].problem.startswith(problem)
     assert "not verified" in render(heard[0]).plain
-    assert heard[0].misdirected == (problem == "no signature fits")
     assert heard[0].misdirected == ("--receiver UUID" in render(heard[0]).plain)
+
+
+def test_what_is_signed_for_another_receiver_says_how_to_listen_for_it() -> None:
+    heard: list[Heard] = []
+    ear(heard).hear(request(receiver_secret("another", uuid_of("x"))), 1)
+
+    assert "Is it for another receiver? Listen with --receiver UUID.\n" in render(heard[0]).plain
 
 
 def test_a_body_is_broken_between_words_and_stays_indented() -> None:
