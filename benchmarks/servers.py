@@ -96,7 +96,7 @@ class Aws:
         return {
             "entity": {"S": f"PARTICIPANT#{participant_uuid(number)}"},
             "message_endpoint": {"S": f"http://{host}:{self._receivers_port}/ok/{number}"},
-            "joined_at": {"S": "2026-11-24T08:00:00.000000+00:00"},
+            "joined_at": {"S": "2026-11-23T08:00:00.000000+00:00"},
         }
 
     def _GetItem(self, call: dict[str, Any]) -> bytes:  # noqa: N802
