@@ -41,7 +41,8 @@ _CPU: Final = "CPU s / 1,000"
 _FEW: Final[dict[str, Any]] = {"dead": 0.1, "functions": 5, "at_first": 5}
 _NEW_ACCOUNT: Final[dict[str, Any]] = {"dead": 0.1, "functions": 10, "at_first": 10}
 _POLLS: Final = {"empty": 1.0, "ten": 4.0, "acknowledging ten": 17.0}
-_BARS: Final = {START: 1.8, ROUND: 2.3}
+_OF_PEER: Final = {START: 0.22, ROUND: 0.16}
+_OVER_FLOOR: Final = 1.6
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Bench:
                 f"handlers, {kind}",
                 totals,
                 _CPU,
-                _BARS[kind],
+                None,
                 foreign,
                 ", ".join(f"{name} {value:.2f}" for name, value in parts.items()),
                 details,
@@ -91,7 +92,9 @@ class Bench:
             ratios = (sum(each["handlers"].values()) / each["floor"] for each in results)
             floor = _series(each["floor"] for each in results)
             note = f"the floor takes {floor.middle:.2f}"
-            yield Figure(f"… over the floor, {kind}", _series(ratios), "x", 1.3, foreign, note)
+            yield Figure(
+                f"… over the floor, {kind}", _series(ratios), "x", _OVER_FLOOR, foreign, note
+            )
             if self._peer is not None:
                 yield self._against_peer(kind, totals, min(runs, 3))
 
@@ -114,7 +117,7 @@ class Bench:
         shares = _series(ours.middle / value for value in theirs.values)
         note = f"the peer's workers take {theirs.middle:.2f} [{theirs.low:.2f} … {theirs.high:.2f}]"
         name = f"… over the peer's, {kind}"
-        return Figure(name, shares, "x", round(1 / 3.5, 3), foreign, note)
+        return Figure(name, shares, "x", _OF_PEER[kind], foreign, note)
 
     def fan_out(self, runs: int) -> Iterator[Figure]:
         """One segment of a training with very many participants."""

@@ -50,6 +50,12 @@ class Aws:
         self._page = functools.lru_cache(maxsize=200)(self._make_page)
         self.taken: list[str] = []
         self._kept: deque[dict[str, Any]] = deque()
+        self._entries: dict[str, dict[str, Any]] = {}  # of the ledger, those put one by one
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.taken.clear()
+        self._entries.clear()
 
     def answer(self, operation: str, body: bytes) -> Answer:
         """Answer one call; `operation` is the last part of X-Amz-Target."""
@@ -90,22 +96,31 @@ class Aws:
         return {
             "entity": {"S": f"PARTICIPANT#{participant_uuid(number)}"},
             "message_endpoint": {"S": f"http://{host}:{self._receivers_port}/ok/{number}"},
-            "joined_at": {"S": "2026-11-24T08:00:00.000000+00:00"},
+            "joined_at": {"S": "2026-11-23T08:00:00.000000+00:00"},
         }
 
-    def _GetItem(self, _call: dict[str, Any]) -> bytes:  # noqa: N802
-        """Say that there is no checkpoint."""
+    def _GetItem(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        """Give the run of a training, if there is one; there is no checkpoint."""
+        entry = self._entries.get(call["Key"]["notification_id"]["S"])
+        return _encode({"Item": entry} if entry else {})
+
+    def _PutItem(self, call: dict[str, Any]) -> bytes:  # noqa: N802
+        if "notification_id" in call["Item"]:
+            self._entries[call["Item"]["notification_id"]["S"]] = call["Item"]
         return b"{}"
 
     def _BatchGetItem(self, call: dict[str, Any]) -> bytes:  # noqa: N802
         """Say that the training is in its round 3, and that there is every participant."""
         found: dict[str, list[Any]] = {}
         for table, asked in call["RequestItems"].items():
-            found[table] = [self._found(key) for key in asked["Keys"] if "entity" in key]
+            items = [self._found(key) for key in asked["Keys"]]
+            found[table] = [item for item in items if item is not None]
         return _encode({"Responses": found, "UnprocessedKeys": {}})
 
-    def _found(self, key: dict[str, Any]) -> dict[str, Any]:
-        """A training or participant as far as an attempt has to know it."""
+    def _found(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """A training or participant as far as an attempt has to know it, or a training's run."""
+        if "notification_id" in key:
+            return self._entries.get(key["notification_id"]["S"])
         entity = key["entity"]["S"]
         if entity == "TRAINING":
             actor = {"uuid": {"S": _ACTOR}, "message_endpoint": {"S": "http://127.0.0.1:8101/a"}}
@@ -219,7 +234,7 @@ class AwsConnection(_Connection):
             self.write_taken(self._aws.taken)
             return
         if head.startswith(b"GET /forget"):
-            self._aws.taken.clear()
+            self._aws.forget()
             self.write_taken([])
             return
         _, _, rest = head.lower().partition(b"\r\nx-amz-target:")

@@ -1,23 +1,32 @@
 """One attempt: a signed POST, and what follows from its answer."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fl_notifications.clock import Clock
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.deliveries.post import Answer, Unable
+from fl_notifications.deliveries.posts import Ended
 from fl_notifications.deliveries.signing import receiver_secret, signature_headers
 from fl_notifications.outcomes.ledger import LedgerEntry
 from functions.deliver_notification.answers import RetryPolicy, judge
 
 
-class Poster(Protocol):
-    """Makes one POST; never raises for anything that a receiver can do."""
+class Posts(Protocol):
+    """POSTs that are under way, side by side: see `fl_notifications.deliveries.posts.Posts`."""
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
-        """POST and return the answer."""
+    def start(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> int:
+        """Start a POST; returns its number."""
+        ...
+
+    def wait(self, seconds: float, *, linger: float = 0.0) -> Sequence[Ended]:
+        """Wait until one has ended, then a little for the others; returns those that have."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is under way."""
         ...
 
 
@@ -49,37 +58,38 @@ class NotAttempted:
 
 @dataclass(frozen=True, slots=True)
 class Attempter:
-    """Makes attempts; may be used from several threads.
+    """Makes attempts.
 
     Attributes:
         traceparent: gives W3C's trace header; None if nothing is traced.
     """
 
-    poster: Poster
     policy: RetryPolicy
     clock: Clock
     jitter: random.Random
     traceparent: Callable[[], str | None] = lambda: None
 
-    def attempt(
-        self, delivery: Delivery, number: int, address: str, master_secrets: tuple[str, ...]
-    ) -> Attempted | NotAttempted:
-        """Make attempt number `number`, counted from 1, at an address."""
+    def start(
+        self,
+        posts: Posts,
+        delivery: Delivery,
+        number: int,
+        address: str,
+        master_secrets: tuple[str, ...],
+    ) -> int:
+        """Start attempt number `number`, counted from 1, at an address; returns its POST's."""
         payload = delivery.payload
-        started = self.clock.monotonic()
-        answer = self.poster.post(
-            address,
-            self._headers(delivery, payload, master_secrets),
-            payload.encode(),
-            turn=number - 1,
-        )
+        headers = self._headers(delivery, payload, master_secrets)
+        return posts.start(address, headers, payload.encode(), turn=number - 1)
+
+    def result(self, number: int, answer: Answer, seconds: float) -> Attempted | NotAttempted:
+        """Say what follows from the answer to attempt number `number`, which took so long."""
         if isinstance(answer, Unable):
             return NotAttempted(answer.reason)
-        latency_ms = (self.clock.monotonic() - started) * 1000
         now = self.clock.now()
         verdict = judge(answer, number, self.policy, now, self.jitter)
         entry = LedgerEntry(number, verdict.outcome, verdict.status_code, verdict.reason, now)
-        return Attempted(entry, verdict.wait_seconds, latency_ms)
+        return Attempted(entry, verdict.wait_seconds, seconds * 1000)
 
     def _headers(
         self, delivery: Delivery, payload: str, master_secrets: tuple[str, ...]

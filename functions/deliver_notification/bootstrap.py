@@ -3,8 +3,6 @@
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
-from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,8 +18,8 @@ from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.outcomes.waiting import WaitingTable
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import RetryPolicy
-from functions.deliver_notification.attempts import Attempter, Poster
-from functions.deliver_notification.deliverer import Deliverer, Wait
+from functions.deliver_notification.attempts import Attempter, Posts
+from functions.deliver_notification.deliverer import Deliverer
 from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.receipts import Receipts
 from functions.deliver_notification.settings import Settings
@@ -48,15 +46,13 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
     settings: Settings,
     clients: Clients,
     journal: Journal,
-    poster: Poster,
-    executor: Executor,
+    new_posts: Callable[[], Posts],
     *,
     trace_header: Callable[[], str | None] = lambda: None,
     traceparent: Callable[[], str | None] = lambda: None,
     clock: Clock | None = None,
     sleep: Sleep = time.sleep,
     jitter: random.Random | None = None,
-    wait: Wait = wait_for_futures,
 ) -> Deliverer:
     """Build the function's logic.
 
@@ -64,14 +60,12 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
         settings: the function's settings.
         clients: the clients of AWS.
         journal: where the steps are written down.
-        poster: makes a POST.
-        executor: makes attempts side by side, `MAX_POSTS` of them.
+        new_posts: makes what an invocation makes its POSTs with.
         trace_header: gives X-Ray's header for an event; None if nothing is traced.
         traceparent: gives W3C's header for a receiver; None if nothing is traced.
         clock: the machine's, if not given.
         sleep: waits between two tries of a call, in seconds.
         jitter: spreads retries.
-        wait: waits for the executor's futures.
     """
     clock = clock or SystemClock()
     queue = DeliveryQueue(clients.sqs, settings.deliveries_queue_url, sleep=sleep)
@@ -86,7 +80,6 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             clients.secretsmanager, settings.signing_secret_arn, clock, journal.secret_trouble
         ),
         attempter=Attempter(
-            poster,
             RetryPolicy(settings.max_attempts, settings.retry_backoff_seconds),
             clock,
             jitter or random.Random(),  # noqa: S311 - spreads retries; nothing secret
@@ -115,8 +108,7 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             settings.retry_backoff_seconds,
         ),
         request_timeout_seconds=settings.request_timeout_seconds,
-        executor=executor,
-        wait=wait,
+        new_posts=new_posts,
         sleep=sleep,
         clock=clock,
         journal=journal,

@@ -11,20 +11,14 @@ otherwise wait for a place until their neighbours' timeout.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import (
-    ALL_COMPLETED,
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-)
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from fl_notifications.aws.batches import SQS_BATCH, Sleep
 from fl_notifications.clock import Clock
 from fl_notifications.deliveries.delivery import Delivery
+from fl_notifications.deliveries.posts import Ended
 from fl_notifications.deliveries.queue import DeliveryQueue, ReceivedMessage
 from fl_notifications.deliveries.signing import MasterSecrets
 from fl_notifications.outcomes.facts import Facts, FactsReader
@@ -33,7 +27,7 @@ from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.outcomes.waiting import MAILBOX_ENDPOINT
 from fl_notifications.telemetry.journal import Journal
 from functions.deliver_notification.answers import MAX_WAIT_SECONDS
-from functions.deliver_notification.attempts import Attempted, Attempter, NotAttempted
+from functions.deliver_notification.attempts import Attempter, NotAttempted, Posts
 from functions.deliver_notification.deposit import Depositor
 from functions.deliver_notification.messages import Message, PoisonError, parse
 from functions.deliver_notification.receipts import TROUBLE_SECONDS, Receipts
@@ -72,23 +66,13 @@ def _after_trouble(step: Step) -> Step:
     return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))
 
 
-class Wait(Protocol):
-    """Waits for futures as `concurrent.futures.wait` does."""
-
-    def __call__[T](
-        self, fs: Iterable[Future[T]], timeout: float | None, return_when: str
-    ) -> tuple[set[Future[T]], set[Future[T]]]:
-        """Return those that are done and those that are not."""
-        ...
-
-
 @dataclass(frozen=True)
 class Deliverer:
     """Everything that is needed to deliver, built once per execution environment.
 
     Attributes:
         new_receipts: makes the receipts of an invocation.
-        executor: makes attempts side by side; `MAX_POSTS` of them.
+        new_posts: makes what an invocation makes its POSTs with.
     """
 
     facts: FactsReader
@@ -99,8 +83,7 @@ class Deliverer:
     queue: DeliveryQueue
     new_receipts: Callable[[], Receipts]
     request_timeout_seconds: float
-    executor: Executor
-    wait: Wait
+    new_posts: Callable[[], Posts]
     sleep: Sleep
     clock: Clock
     journal: Journal
@@ -158,10 +141,16 @@ class _Group:
 
 
 @dataclass(frozen=True, slots=True)
-class _Post:
-    """A POST that is under way."""
+class _Attempt:
+    """An attempt that is under way.
+
+    Attributes:
+        number: counted from 1.
+        started: when, on the clock.
+    """
 
     group: _Group
+    number: int
     started: float
 
 
@@ -173,7 +162,8 @@ class _Invocation:
         self._receipts = deliverer.new_receipts()
         self._ends = deliverer.clock.monotonic() + remaining_seconds
         self._ready: list[_Group] = []
-        self._under_way: dict[Future[Attempted | NotAttempted], _Post] = {}
+        self._posts = deliverer.new_posts()
+        self._under_way: dict[int, _Attempt] = {}  # by the number of the POST
         self._for_mailboxes: list[_Group] = []
         self._steps: deque[tuple[Step, _Group]] = deque()
         self._unrecorded: deque[tuple[Step, _Group]] = deque()
@@ -184,13 +174,16 @@ class _Invocation:
 
     def deliver(self, messages: Sequence[ReceivedMessage]) -> list[str]:
         """Deliver what was received; returns the ids of messages that stay in the queue."""
-        self._admit(messages)
-        while self._ready or self._under_way or self._steps or self._unrecorded:
-            self._advance_all()
-            self._wait_for_answers()
-            self._settle()
-            self._receive_if_hanging()
-        return self._receipts.finish()
+        try:
+            self._admit(messages)
+            while self._ready or self._under_way or self._steps or self._unrecorded:
+                self._advance_all()
+                self._wait_for_answers()
+                self._settle()
+                self._receive_if_hanging()
+            return self._receipts.finish()
+        finally:
+            self._posts.close()
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -316,26 +309,15 @@ class _Invocation:
             self._for_mailboxes.append(group)
             return
         number = (before.attempts if before else 0) + 1
-        claim = [None]
-
-        def attempt() -> Attempted | NotAttempted:
-            try:
-                claim.pop()
-            except IndexError:
-                raise CancelledError from None
-            return self._on.attempter.attempt(delivery, number, address, load.master_secrets)
-
         started = self._on.clock.monotonic()
         try:
-            future = self._on.executor.submit(attempt)
-        except RuntimeError as error:
-            # Without a new thread it is queued all the same. If one of the others has just taken
-            # it, that POST is as good as made by a function that is killed then.
-            claim.clear()
-            self._on.journal.trouble("no threads left", error)
-            self._give_up(group.messages, "no threads left")
+            post = self._on.attempter.start(
+                self._posts, delivery, number, address, load.master_secrets
+            )
+        except Exception as error:  # noqa: BLE001 - one must not stop the others
+            self._unexpected(group, delivery, error)
             return
-        self._under_way[future] = _Post(group, started)
+        self._under_way[post] = _Attempt(group, number, started)
         if before is None and delivery.own:
             # A program has sent it: its life in the log begins here, as nobody else writes there.
             self._on.journal.built(delivery, self._on.clock.now())
@@ -350,15 +332,13 @@ class _Invocation:
             if patience > 0:
                 self._on.sleep(patience)
             return
-        ended, pending = self._on.wait(self._under_way, patience, FIRST_COMPLETED)
-        if ended and pending:
-            ended, _ = self._on.wait(self._under_way, LINGER_SECONDS, ALL_COMPLETED)
+        ended = self._posts.wait(patience, linger=LINGER_SECONDS)
         with self._on.journal.in_bulk():
-            for future in [each for each in self._under_way if each in ended]:
-                self._take(future, self._under_way.pop(future).group)
+            for each in ended:
+                self._take(each, self._under_way.pop(each.number))
         if self._left() <= RESERVE_SECONDS / 2 + _TOLERANCE_SECONDS:
-            for post in self._under_way.values():
-                self._give_up(post.group.messages, "the attempt did not end in time")
+            for attempt in self._under_way.values():
+                self._give_up(attempt.group.messages, "the attempt did not end in time")
             self._under_way.clear()
 
     def _waits(self, now: float) -> Iterable[float]:
@@ -370,17 +350,15 @@ class _Invocation:
             if self._has_room() and self._has_time():
                 yield max(self._oldest() + HANGING_SECONDS, self._receive_at) - now
 
-    def _take(self, future: Future[Attempted | NotAttempted], group: _Group) -> None:
+    def _take(self, ended: Ended, attempt: _Attempt) -> None:
         """Look at an attempt that has ended."""
+        group = attempt.group
         delivery = group.messages[0].delivery
         assert delivery is not None  # noqa: S101 - others are not attempted
-        if (error := future.exception()) is not None:
-            self._on.journal.trouble(
-                "an attempt ended unexpectedly", error, notification_id=delivery.notification_id
-            )
-            self._give_up(group.messages, f"unexpected {type(error).__name__}")
+        if isinstance(ended.answer, Exception):
+            self._unexpected(group, delivery, ended.answer)
             return
-        result = future.result()
+        result = self._on.attempter.result(attempt.number, ended.answer, ended.seconds)
         if isinstance(result, NotAttempted):
             self._on.journal.trouble(
                 "an attempt could not be made",
@@ -398,6 +376,12 @@ class _Invocation:
             latency_ms=result.latency_ms,
         )
         self._steps.append((Step(delivery, result.entry, result.wait_seconds), group))
+
+    def _unexpected(self, group: _Group, delivery: Delivery, error: Exception) -> None:
+        self._on.journal.trouble(
+            "an attempt ended unexpectedly", error, notification_id=delivery.notification_id
+        )
+        self._give_up(group.messages, f"unexpected {type(error).__name__}")
 
     # --- what follows -----------------------------------------------------------------------------
 

@@ -3,17 +3,18 @@
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import StringIO
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from functions.deliver_notification.attempts import Poster
+from fl_notifications.deliveries.post import Answer
+from fl_notifications.deliveries.posts import Ended
 from functions.deliver_notification.deliverer import Deliverer
 from tests.cloudformation import functions
 from tests.integration.stack import Stack
@@ -91,10 +92,57 @@ def started(stack: Stack, name: str, **environment: str) -> Iterator[Function]:
             executor.shutdown()
 
 
+class Poster(Protocol):
+    """Makes one POST."""
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
+        """POST, and return the answer."""
+        ...
+
+
+class PostsInThreads:
+    """Makes POSTs side by side, each with a poster that may block."""
+
+    def __init__(self, poster: Poster) -> None:
+        """Use a poster for them."""
+        self._poster = poster
+        self._executor = ThreadPoolExecutor()
+        self._under_way: list[Future[Ended]] = []
+        self._started = 0
+
+    def start(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> int:
+        """Start a POST."""
+        self._started += 1
+        number = self._started
+
+        def post() -> Ended:
+            answer: Answer | Exception
+            try:
+                answer = self._poster.post(url, headers, body, turn=turn)
+            except Exception as error:  # noqa: BLE001 - as the real ones do
+                answer = error
+            return Ended(number, answer, 0.01)
+
+        self._under_way.append(self._executor.submit(post))
+        return number
+
+    def wait(self, seconds: float, *, linger: float = 0.0) -> Sequence[Ended]:
+        """Wait for one, and a little for the others."""
+        wait(self._under_way, seconds, FIRST_COMPLETED)
+        wait(self._under_way, linger)
+        ended = [each for each in self._under_way if each.done()]
+        self._under_way = [each for each in self._under_way if each not in ended]
+        return [each.result() for each in ended]
+
+    def close(self) -> None:
+        """Wait for the rest."""
+        self._executor.shutdown()
+
+
 def with_poster(deliver: Function, poster: Poster) -> Deliverer:
     """The logic of DeliverNotification, with another way to make POSTs."""
     deliverer: Deliverer = deliver.app.deliverer
-    return replace(deliverer, attempter=replace(deliverer.attempter, poster=poster))
+    return replace(deliverer, new_posts=lambda: PostsInThreads(poster))
 
 
 def _executors(app: ModuleType) -> Iterator[ThreadPoolExecutor]:

@@ -3,9 +3,8 @@
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from socket import socket
@@ -1131,31 +1130,6 @@ def test_a_fault_of_our_own_is_no_attempt(
     let_time_pass(stack)
     assert run(stack, deliver) == []
     assert sorted(told(stack)) == [("accepted", "one-1", 1), ("accepted", "two-1", 1)]
-
-
-class NoThreads(Executor):
-    """Queues what it is given, and only then finds out that there is no thread for it."""
-
-    def __init__(self) -> None:
-        self.queued: list[Callable[[], object]] = []
-
-    def submit(self, fn: Callable[..., Any], /, *_: Any, **__: Any) -> Any:
-        self.queued.append(fn)
-        raise RuntimeError("can't start new thread")
-
-
-def test_without_threads_no_attempt_is_made_nor_made_later(
-    stack: Stack, deliver: Function, two: Receivers
-) -> None:
-    executor = NoThreads()
-    event = stack.receive()
-    deliverer = replace(deliver.app.deliverer, executor=executor)
-    assert len(deliverer.process(event, lambda: 30.0)["batchItemFailures"]) == 2
-    for attempt in executor.queued:
-        with pytest.raises(CancelledError):
-            attempt()
-    assert two.posts("one") == two.posts("two") == []
-    assert stack.ledger("one-1") is None
 
 
 @pytest.mark.parametrize("broken", ["lines", "metrics"])

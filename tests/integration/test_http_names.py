@@ -9,8 +9,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -175,25 +175,28 @@ def test_an_answer_of_one_address_is_not_asked_for_again_at_another() -> None:
     assert (len(first.requests), len(other.requests)) == (1, 0)
 
 
-def test_an_address_that_swallows_everything_leaves_time_for_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Loopback can't swallow a connection attempt, so the time it would take is taken here."""
-    connect = socket.socket.connect
-
-    class Swallowing(socket.socket):
-        def connect(self, address: tuple[str, int], /) -> None:  # type: ignore[override]
-            if address[0] == PUBLIC:
-                time.sleep(self.gettimeout() or 0)
-                raise TimeoutError
-            connect(self, address)
-
-    with Receiver(status(200), host=OTHER_PUBLIC) as receiver:
+def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+    with ExitStack() as stack:
+        receiver = stack.enter_context(Receiver(status(200), host=OTHER_PUBLIC))
+        stack.enter_context(swallowing(PUBLIC, receiver.port))
         ours = poster(lambda _: [PUBLIC, OTHER_PUBLIC], timeout_seconds=1)
-        monkeypatch.setattr("socket.socket", Swallowing)
         started = time.monotonic()
         assert post(ours, receiver.port) == Responded(200, None)
         assert time.monotonic() - started == pytest.approx(0.5, abs=0.3)
+
+
+@contextmanager
+def swallowing(host: str, port: int) -> Iterator[None]:
+    """A place that answers no connection attempt, as its queue of them is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex((host, port))
+        yield
 
 
 def test_only_a_few_of_many_addresses_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Receivers: what they answer, and what they have been told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -10,7 +10,15 @@ from fl_notifications.deliveries.post import (
     Responded,
     Unreachable,
 )
-from tests.aws.kernel import Kernel, NotModelledError, Process
+from fl_notifications.deliveries.posts import Ended
+from functions.deliver_notification.deliverer import MAX_POSTS
+from tests.aws.kernel import (
+    Kernel,
+    NotModelledError,
+    Process,
+    SimulatedExecutor,
+    SimulatedFuture,
+)
 from tests.simulation.clients import Latency
 from tests.simulation.faults import Faults, Kind, Occasion
 from tests.simulation.lambdas import Invocation
@@ -162,6 +170,44 @@ class SimulatedPoster:
                 post.told = _unreachable(reply.trouble)
         post.ended = kernel.now
         return post.told
+
+
+class SimulatedPosts:
+    """`Posts`, each of them a task of the process."""
+
+    def __init__(self, poster: SimulatedPoster, kernel: Kernel) -> None:
+        self._poster = poster
+        self._kernel = kernel
+        self._executor = SimulatedExecutor(kernel, MAX_POSTS)
+        self._under_way: list[SimulatedFuture[Ended]] = []
+        self._started = 0
+
+    def start(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> int:
+        self._started += 1
+        number, started = self._started, self._kernel.now
+
+        def post() -> Ended:
+            answer: Answer | Exception
+            try:
+                answer = self._poster.post(url, headers, body, turn=turn)
+            except Exception as error:  # noqa: BLE001 - as the real ones do
+                answer = error
+            return Ended(number, answer, self._kernel.now - started)
+
+        future = self._executor.submit(post)
+        assert isinstance(future, SimulatedFuture)
+        self._under_way.append(future)
+        return number
+
+    def wait(self, seconds: float, *, linger: float = 0.0) -> Sequence[Ended]:
+        if self._kernel.wait(self._under_way, seconds, first=True):
+            self._kernel.wait(self._under_way, linger, first=False)
+        ended = [each for each in self._under_way if each.done()]
+        self._under_way = [each for each in self._under_way if not each.done()]
+        return [each.result() for each in ended]
+
+    def close(self) -> None:
+        self._under_way.clear()
 
 
 def _unreachable(trouble: str) -> Unreachable:

@@ -3,8 +3,7 @@
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from functions.callback_failure.settings import Settings as FailureSettings
 from functions.callback_success import bootstrap as callback_success
 from functions.callback_success.settings import Settings as SuccessSettings
 from functions.deliver_notification import bootstrap as deliver_notification
-from functions.deliver_notification.deliverer import MAX_POSTS
 from functions.deliver_notification.settings import Settings as DelivererSettings
 from functions.fan_out import bootstrap as fan_out
 from functions.fan_out.settings import Settings as FanOutSettings
@@ -33,7 +31,6 @@ from tests.aws.kernel import (
     Kernel,
     Process,
     SimulatedExecutor,
-    SimulatedFuture,
 )
 from tests.aws.secrets import SecretsManager
 from tests.aws.sqs import Message, Queue, Redrive, Sqs
@@ -53,7 +50,7 @@ from tests.simulation.lambdas import (
     failed_ids,
 )
 from tests.simulation.mailboxes import Mailboxes, Sweeps
-from tests.simulation.receivers import Receivers, SimulatedPoster
+from tests.simulation.receivers import Receivers, SimulatedPoster, SimulatedPosts
 from tests.simulation.stack import Stack, read_stack
 
 TRAININGS = "trainings"
@@ -339,16 +336,6 @@ class World:
     def _client(self, process: Process, function: Function, name: str, service: object) -> Any:
         return Client(self.around, process, lambda: function.running[process], name, service)
 
-    def _wait[T](
-        self, fs: Iterable[Future[T]], timeout: float | None, return_when: str
-    ) -> tuple[set[Future[T]], set[Future[T]]]:
-        """What `concurrent.futures.wait` does, in virtual time."""
-        listed = cast("list[SimulatedFuture[T]]", list(fs))
-        ended = self.kernel.wait(listed, timeout, first=return_when == FIRST_COMPLETED)
-        done: set[Future[T]] = set(ended)
-        rest: set[Future[T]] = set(listed)
-        return done, rest - done
-
     def _journal(self) -> Journal:
         return Journal(cast("Any", self.lines), _NoTally("simulated"))
 
@@ -427,18 +414,19 @@ class World:
                 secretsmanager=self._client(process, self.deliver, "secretsmanager", self.secrets),
             ),
             self._journal(),
-            SimulatedPoster(
-                self.receivers,
-                self.faults,
-                self.latency,
-                process,
-                lambda: self.deliver.running[process],
+            lambda: SimulatedPosts(
+                SimulatedPoster(
+                    self.receivers,
+                    self.faults,
+                    self.latency,
+                    process,
+                    lambda: self.deliver.running[process],
+                ),
+                self.kernel,
             ),
-            SimulatedExecutor(self.kernel, MAX_POSTS),
             clock=SimulatedClock(self.kernel),
             sleep=self.kernel.sleep,
             jitter=self.jitter,
-            wait=self._wait,
         )
         return lambda event, context: deliverer.process(event, _seconds(context))
 

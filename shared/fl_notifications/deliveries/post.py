@@ -3,22 +3,28 @@
 What is needed of HTTP is small: send one request of known length on a connection of its own, and
 read a status and one header. Written on sockets, every byte sent, read and waited for is accounted
 for here; `docs/decisions.md` says why no HTTP library does that.
+
+A POST is a generator that yields what it waits for, so that one thread makes many side by side
+(`fl_notifications.deliveries.posts`): ten threads for ten POSTs took twice the CPU.
 """
 
 import errno
+import os
 import re
+import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv4Address, ip_address
 from itertools import zip_longest
+from math import ceil
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Final, Literal
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 from zlib import crc32
 
@@ -104,6 +110,10 @@ _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
 _NO_BODY: Final = frozenset({204, 304})
 
+_WANTED: Final[Mapping[type[OSError], int]] = {
+    ssl.SSLWantReadError: select.POLLIN,
+    ssl.SSLWantWriteError: select.POLLOUT,
+}
 _REASONS: Final[tuple[tuple[type[OSError], UnreachableReason], ...]] = (
     (ssl.SSLCertVerificationError, "certificate not valid"),
     (ssl.SSLError, "tls error"),
@@ -180,6 +190,25 @@ class Forbidden:
 type Answer = Responded | Unreachable | Forbidden | Unable
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a POST waits for before it goes on.
+
+    Attributes:
+        fileno: of the file that is to become ready.
+        event: what for: `select.POLLIN` or `select.POLLOUT`.
+        until: how long at most, on the clock of `time.monotonic`.
+    """
+
+    fileno: int
+    event: int
+    until: float
+
+
+type Steps[T] = Generator[Wait, bool | None, T]
+"""Yields what it waits for, and is then sent whether that has come in time."""
+
+
 class _UnreachableError(Exception):
     def __init__(self, reason: UnreachableReason | ForbiddenReason) -> None:
         super().__init__(reason)
@@ -195,10 +224,10 @@ class _UnableError(Exception):
 class _Deadline:
     """The deadline of one attempt."""
 
-    __slots__ = ("_at",)
+    __slots__ = ("at",)
 
     def __init__(self, seconds: float) -> None:
-        self._at = monotonic() + seconds
+        self.at = monotonic() + seconds
 
     def left(self) -> float:
         """Return the seconds left, more than 0.
@@ -206,7 +235,7 @@ class _Deadline:
         Raises:
             TimeoutError: none are left.
         """
-        left = self._at - monotonic()
+        left = self.at - monotonic()
         if left <= 0:
             raise TimeoutError
         return left
@@ -256,6 +285,47 @@ class _LookupThreads:
                 task()
                 with self._lock:
                     self._idle += 1
+
+
+class _LookUp:
+    """A look-up of a name in a thread of its own.
+
+    A pipe tells when it has ended: its end that is written to is closed then.
+
+    Attributes:
+        addresses: what was found; none if nothing was.
+        ended: whether it has ended.
+    """
+
+    __slots__ = ("_reader", "_writer", "addresses", "ended")
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self.addresses: Sequence[Address] = ()
+        self.ended = False
+
+    def run(self, resolve: Resolver, host: str) -> None:
+        try:
+            self.addresses = [ip_address(text) for text in resolve(host)]
+        except (OSError, ValueError):
+            pass  # not found, or found what is no address: none to connect to
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        self.ended = True
+        os.close(self._writer)
+
+    def wait(self, until: float) -> Steps[None]:
+        """Wait until it has ended, at most until a moment."""
+        while not self.ended and monotonic() < until:
+            yield Wait(self._reader, select.POLLIN, until)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._reader)
 
 
 class _AnswerReader:
@@ -397,7 +467,23 @@ class Poster:
         self._lookups = _LookupThreads(MAX_LOOKUPS)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0) -> Answer:
-        """Make one attempt.
+        """Make one attempt, and wait until it has ended. Arguments and so on as in `in_steps`."""
+        steps = self.in_steps(url, headers, body, turn=turn)
+        ready: bool | None = None
+        while True:
+            try:
+                wait = steps.send(ready)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            poll = select.poll()
+            poll.register(wait.fileno, wait.event)
+            ready = bool(poll.poll(milliseconds_until(wait.until)))
+
+    def in_steps(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, turn: int = 0
+    ) -> Steps[Answer]:
+        """Make one attempt, without ever blocking.
 
         Args:
             url: as the participant gave it.
@@ -406,6 +492,9 @@ class Poster:
             body: sent as it is.
             turn: selects the address of a name that is tried first; consecutive numbers give all
                 of them their turn.
+
+        Yields:
+            What it waits for.
 
         Returns:
             How it ended, whatever receiver, network or URL do.
@@ -417,15 +506,15 @@ class Poster:
         fields = _header_fields(headers)
         try:
             endpoint = self._guard.read(url)
-            addresses = self._allowed_addresses(endpoint, deadline)
+            addresses = yield from self._allowed_addresses(endpoint, deadline)
             addresses = in_turn(addresses, turn, headers.get("webhook-id", ""))
             request = _request(endpoint, fields, body)
-            with _connect(addresses, endpoint.port, deadline) as connection:
+            with (yield from _connect(addresses, endpoint.port, deadline)) as connection:
                 if not endpoint.tls:
-                    return _exchange(connection, request, deadline)
-                with self._secure(connection, endpoint, deadline) as secured:
+                    return (yield from _exchange(connection, request, deadline))
+                with (yield from self._secure(connection, endpoint, deadline)) as secured:
                     try:
-                        return _exchange(secured, request, deadline)
+                        return (yield from _exchange(secured, request, deadline))
                     finally:
                         _close_notify(secured)
         except ForbiddenEndpointError as error:
@@ -437,7 +526,9 @@ class Poster:
         except OSError as error:
             return _failed(error)
 
-    def _allowed_addresses(self, endpoint: Endpoint, deadline: _Deadline) -> Sequence[Address]:
+    def _allowed_addresses(
+        self, endpoint: Endpoint, deadline: _Deadline
+    ) -> Steps[Sequence[Address]]:
         """Return all addresses of an endpoint, from one look-up; none of them is forbidden.
 
         What a name leads to changes, so that it may be right next time. A URL does not.
@@ -446,74 +537,77 @@ class Poster:
         if endpoint.address is not None:
             self._guard.check(endpoint, (endpoint.address,))
             return (endpoint.address,)
-        addresses = self._looked_up(endpoint.host, deadline)
+        addresses = yield from self._looked_up(endpoint.host, deadline)
         try:
             self._guard.check(endpoint, addresses)
         except ForbiddenEndpointError as error:
             raise _UnreachableError(error.reason) from None
         return addresses
 
-    def _looked_up(self, host: str, deadline: _Deadline) -> Sequence[Address]:
+    def _looked_up(self, host: str, deadline: _Deadline) -> Steps[Sequence[Address]]:
         """Return all addresses of a name, at least one."""
-        found = self._start_lookup(host)
-        # If it takes this long, it is found out meanwhile whether the resolver answers at all.
-        patience = deadline.left() / 2
-        try:
-            addresses = found.get(timeout=patience)
-        except Empty:
-            control = None if self._control is None else self._start_lookup(self._control)
-            try:
-                addresses = found.get(timeout=deadline.left())
-            except (Empty, TimeoutError):
-                if control is not None and not _answered(control):
-                    raise _UnableError("no resolver") from None
-                raise _UnreachableError("timeout") from None
-        if addresses:
-            return addresses
-        if self._control is not None and not self._resolves(self._control, deadline):
+        with self._look_up(host) as found:
+            yield from found.wait(monotonic() + deadline.left() / 2)
+            if not found.ended:
+                # It takes long: is it the resolver that answers nobody?
+                resolver_answers = yield from self._resolves_beside(found, deadline)
+                if not found.ended:
+                    if not resolver_answers:
+                        raise _UnableError("no resolver")
+                    raise _UnreachableError("timeout")
+        if found.addresses:
+            return found.addresses
+        if not (yield from self._resolves(deadline)):
             raise _UnableError("no resolver")
         raise _UnreachableError("name not resolved")
 
-    def _resolves(self, host: str, deadline: _Deadline) -> bool:
-        try:
-            return bool(self._start_lookup(host).get(timeout=deadline.left()))
-        except (Empty, TimeoutError):
-            return False
+    def _resolves_beside(self, found: _LookUp, deadline: _Deadline) -> Steps[bool]:
+        """Wait for a look-up; says whether the control name, if any, was found meanwhile."""
+        if self._control is None:
+            yield from found.wait(deadline.at)
+            return True
+        with self._look_up(self._control) as control:
+            yield from found.wait(deadline.at)
+            return bool(control.addresses)
 
-    def _start_lookup(self, host: str) -> SimpleQueue[Sequence[Address]]:
-        found: SimpleQueue[Sequence[Address]] = SimpleQueue()
+    def _resolves(self, deadline: _Deadline) -> Steps[bool]:
+        """Whether the control name is found, if there is one."""
+        if self._control is None:
+            return True
+        with self._look_up(self._control) as control:
+            yield from control.wait(deadline.at)
+            return bool(control.addresses)
 
-        def look_up() -> None:
-            addresses: Sequence[Address] = ()
-            try:
-                addresses = [ip_address(text) for text in self._resolve(host)]
-            except (OSError, ValueError):
-                pass  # not found, or found what is no address: none to connect to
-            finally:
-                found.put(addresses)
-
-        if not self._lookups.start(look_up):
+    def _look_up(self, host: str) -> _LookUp:
+        found = _LookUp()
+        if not self._lookups.start(lambda: found.run(self._resolve, host)):
+            with found:
+                found.end()
             raise _UnableError("no threads left")
         return found
 
     def _secure(
         self, connection: socket.socket, endpoint: Endpoint, deadline: _Deadline
-    ) -> ssl.SSLSocket:
+    ) -> Steps[ssl.SSLSocket]:
         context = self._tls or _default_tls()
         # Bytes are taken verbatim; str would be IDNA-encoded first.
         name = endpoint.host.encode("ascii")
-        connection.settimeout(deadline.left())
         # The handshake is asked for, because wrap_socket leaves it out without a word when the
         # connection has just been lost.
         secured = context.wrap_socket(
             connection, server_hostname=name, do_handshake_on_connect=False
         )
         try:
-            secured.do_handshake()
+            yield from _when_ready(secured, select.POLLIN, secured.do_handshake, deadline)
         except BaseException:
             secured.close()
             raise
         return secured
+
+
+def milliseconds_until(moment: float) -> int:
+    """How long it is until a moment of `time.monotonic`, rounded up, as `poll` takes it."""
+    return max(0, ceil((moment - monotonic()) * 1000))
 
 
 def control_name(url: str) -> str | None:
@@ -574,6 +668,8 @@ def in_turn(addresses: Sequence[Address], turn: int, key: str) -> Sequence[Addre
     first; so a family that leads nowhere costs little. Within a family the order follows from the
     key: many name servers change theirs with each answer, and some address might never be first.
     """
+    if len(addresses) == 1:
+        return addresses
     families: dict[int, list[Address]] = {}
     for address in dict.fromkeys(addresses):
         families.setdefault(address.version, []).append(address)
@@ -589,7 +685,31 @@ def in_turn(addresses: Sequence[Address], turn: int, key: str) -> Sequence[Addre
     return alternating[start:] + alternating[:start]
 
 
-def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> socket.socket:
+def _ready(file: socket.socket, event: int, deadline: _Deadline) -> Steps[None]:
+    """Wait until a socket is ready.
+
+    Raises:
+        TimeoutError: it is not, in time.
+    """
+    deadline.left()
+    if not (yield Wait(file.fileno(), event, deadline.at)):
+        raise TimeoutError
+
+
+def _when_ready[T](
+    connection: socket.socket, event: int, operation: Callable[[], T], deadline: _Deadline
+) -> Steps[T]:
+    """Return the result of an operation, as soon as it would not block."""
+    while True:
+        try:
+            return operation()
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            # With TLS, reading may have to write first and the other way round.
+            waits_for = _WANTED.get(type(error), event)
+        yield from _ready(connection, waits_for, deadline)
+
+
+def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> Steps[socket.socket]:
     """Connect to one of the addresses: these and no others, by number.
 
     Each gets its share of the time, so that one that swallows everything leaves some to the next.
@@ -597,8 +717,9 @@ def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> so
     candidates = addresses[:MAX_CONNECTS]
     failure: OSError | None = None
     for position, address in enumerate(candidates):
+        share = _Deadline(deadline.left() / (len(candidates) - position))
         try:
-            return _connect_one(address, port, deadline.left() / (len(candidates) - position))
+            return (yield from _connect_one(address, port, share))
         except OSError as error:
             if error.errno in _UNABLE_BY_ERRNO:
                 raise
@@ -608,59 +729,65 @@ def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> so
     raise failure or TimeoutError
 
 
-def _connect_one(address: Address, port: int, seconds: float) -> socket.socket:
+def _connect_one(address: Address, port: int, deadline: _Deadline) -> Steps[socket.socket]:
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(seconds)
-        connection.connect((str(address), port))
+        connection.settimeout(0)
         # The request is one write; its last segment is not to wait for an acknowledgement.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            connection.connect((str(address), port))
+        except BlockingIOError:
+            yield from _ready(connection, select.POLLOUT, deadline)
+            if number := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(number, os.strerror(number)) from None
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _exchange(connection: socket.socket, request: bytes, deadline: _Deadline) -> Answer:
+def _exchange(connection: socket.socket, request: bytes, deadline: _Deadline) -> Steps[Answer]:
     """Send the request and read the answer; a status line is enough for one."""
     answer = _AnswerReader()
     try:
         with suppress(ConnectionError):  # who answers and closes without reading all has answered
-            _send(connection, request, deadline)
+            yield from _send(connection, request, deadline)
         while not answer.complete:
-            connection.settimeout(deadline.left())
-            answer.feed(connection.recv(answer.room))
+            yield from _read(connection, answer, deadline)
     except OSError as error:
         if answer.status is None:
             return Unreachable(_reason(error))
     if answer.status is None:
         return Unreachable(answer.failure)
-    _drain(connection, answer, deadline)
+    yield from _drain(connection, answer, deadline)
     return Responded(answer.status, answer.retry_after)
 
 
-def _send(connection: socket.socket, request: bytes, deadline: _Deadline) -> None:
-    # Not sendall: a TLS socket's may begin its timeout anew with each part it sends.
+def _send(connection: socket.socket, request: bytes, deadline: _Deadline) -> Steps[None]:
     rest = memoryview(request)
     while rest:
-        connection.settimeout(deadline.left())
-        rest = rest[connection.send(rest) :]
+        send = partial(connection.send, rest)
+        rest = rest[(yield from _when_ready(connection, select.POLLOUT, send, deadline)) :]
+
+
+def _read(connection: socket.socket, answer: _AnswerReader, deadline: _Deadline) -> Steps[None]:
+    receive = partial(connection.recv, answer.room)
+    answer.feed((yield from _when_ready(connection, select.POLLIN, receive, deadline)))
 
 
 def _close_notify(connection: ssl.SSLSocket) -> None:
-    """Tell the receiver that nothing more follows; takes no time, as nothing is waited for."""
+    """Tell the receiver that nothing more follows; nothing is waited for."""
     with suppress(OSError, ValueError):  # ValueError: the handshake has not been completed
-        connection.settimeout(0)
         connection.unwrap()
 
 
-def _drain(connection: socket.socket, answer: _AnswerReader, deadline: _Deadline) -> None:
+def _drain(connection: socket.socket, answer: _AnswerReader, deadline: _Deadline) -> Steps[None]:
     try:
         patience = _Deadline(min(DRAIN_SECONDS, deadline.left()))
         while not answer.drained:
-            connection.settimeout(patience.left())
-            answer.feed(connection.recv(answer.room))
+            yield from _read(connection, answer, patience)
     except OSError:
         pass  # the answer stands
 
@@ -690,10 +817,3 @@ def _has_route(family: socket.AddressFamily, address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _answered(lookup: SimpleQueue[Sequence[Address]]) -> bool:
-    try:
-        return bool(lookup.get_nowait())
-    except Empty:
-        return False

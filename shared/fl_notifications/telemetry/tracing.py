@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from secrets import token_hex
 from typing import Final
 
@@ -73,8 +74,7 @@ class Traces:
 
         So a receiver's own traces belong to this one.
         """
-        parts = _PARTS.fullmatch(_sorted(self.header() or ""))
-        return parts and f"00-{parts['time']}{parts['random']}-{parts['parent']}-01"
+        return _traceparent(self.header() or "")
 
     def message_header(self) -> str | None:
         """The header for one more message; after the first few it says "not sampled"."""
@@ -136,6 +136,12 @@ def trace_id(environment: Mapping[str, str]) -> str | None:
         return None
     root = next((part for part in header.split(";") if part.startswith("Root=")), None)
     return root and root.removeprefix("Root=")
+
+
+@lru_cache(maxsize=1)  # all notifications of an invocation have the same
+def _traceparent(header: str) -> str | None:
+    parts = _PARTS.fullmatch(_sorted(header))
+    return parts and f"00-{parts['time']}{parts['random']}-{parts['parent']}-01"
 
 
 def _sorted(header: str) -> str:
