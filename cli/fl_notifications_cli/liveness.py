@@ -9,19 +9,38 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
 
 from fl_notifications.server.liveness import Liveness, NotReadError, ParticipantStatus
 from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.options import Region, StackName
+from fl_notifications_cli.progress import working
+from fl_notifications_cli.scanning import find_training
 from fl_notifications_cli.stack import Stack, find_stack
-from fl_notifications_cli.tracing.terminal import UNKNOWN, age, explain, output_console, plain_table
+from fl_notifications_cli.tracing.terminal import (
+    STYLES,
+    UNKNOWN,
+    age,
+    count,
+    explain,
+    output_console,
+    plain_table,
+    printable,
+    shown,
+)
+
+_WIDE = 120
+"""From this width on, all that is known of a participant fits into one line."""
 
 
 def participants(
-    training_uuid: Annotated[str, typer.Argument(help="The training's uuid, as the table has it.")],
+    training: Annotated[str, typer.Argument(help="The training: its uuid, or how it begins.")],
     *,
-    limit: Annotated[int, typer.Option(min=1, help="Participants shown, at the most.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Participants shown, at the most.")
+    ] = 100,
     silent: Annotated[
         bool, typer.Option("--silent", help="Only those that have not accepted or not reported.")
     ] = False,
@@ -36,7 +55,9 @@ def participants(
     """
     stack = find_stack(stack_name, region=region)
     try:
-        found = list(islice(_found(stack, training_uuid, silent=silent), limit + 1))
+        row = find_training(stack, training)
+        with working("Reading the participants"):
+            found = list(islice(_found(stack, row.training_uuid, silent=silent), limit + 1))
     except (ClientError, BotoCoreError) as error:
         raise CommandError(f"the participants can't be read: {explain(error)}") from error
     except NotReadError as error:
@@ -46,12 +67,19 @@ def participants(
             print(json.dumps(asdict(each), default=_plain))
         return
     console = output_console()
+    console.print(
+        Text.assemble(
+            (f"Training {printable(row.training_uuid)}", "bold"),
+            f": {printable(row.state)}, round {shown(row.round)}",
+        )
+    )
     if not found:
-        console.print("Nobody." if silent else "The training has no participants.")
+        nobody = "Everybody has accepted and reported." if silent else "It has no participants."
+        console.print(nobody)
         return
-    console.print(table(found[:limit], datetime.now(UTC)))
+    console.print(render(found[:limit], datetime.now(UTC), width=console.width))
     if len(found) > limit:
-        console.print(f"There are more than {limit}: --limit shows more, --json all it has.")
+        console.print(f"… and more: --limit {limit * 10} shows more of them.", style="dim")
 
 
 def _found(stack: Stack, training_uuid: str, *, silent: bool) -> Iterator[ParticipantStatus]:
@@ -67,32 +95,54 @@ def _found(stack: Stack, training_uuid: str, *, silent: bool) -> Iterator[Partic
                 yield each
 
 
-def table(found: Sequence[ParticipantStatus], now: datetime) -> Table:
-    """Show participants, one a line.
+def render(
+    found: Sequence[ParticipantStatus], now: datetime, *, width: int = _WIDE
+) -> RenderableType:
+    """Show participants, one a line; where that is too narrow for uuids, in two.
 
     Args:
         found: what is known of them.
         now: the time, for ages.
+        width: how many characters fit into a line.
     """
-    made = plain_table("participant", "by", "last told", "answer", "when", "reported", "polled")
+    if width < _WIDE:
+        return Group(*(line for each in found for line in _two_lines(each, now)))
+    made = plain_table("participant", "by", "last told", "when", "reported", "polled")
+    made.add_column("answer", overflow="fold")
     for each in found:
         made.add_row(
             each.uuid,
             "mailbox" if each.mailbox else "push",
             each.told.value if each.told else UNKNOWN,
-            _answer(each),
             _age(each.at, now),
             {True: "yes", False: "no", None: UNKNOWN}[each.reported],
             _age(each.seen_at, now) if each.mailbox else UNKNOWN,
+            Text(printable(_answer(each)), _style(each)),
         )
     return made
+
+
+def _two_lines(each: ParticipantStatus, now: datetime) -> Iterator[RenderableType]:
+    polled = "never polled" if each.seen_at is None else f"polled {_age(each.seen_at, now)} ago"
+    yield Text(f"{printable(each.uuid)}  {f'mailbox, {polled}' if each.mailbox else 'push'}")
+    if each.told is None:
+        yield Text("  told nothing yet", "dim")
+        return
+    ago = "" if each.at is None else f", {_age(each.at, now)} ago"
+    reported = {True: "; reported", False: "; not reported", None: ""}[each.reported]
+    said = f"{each.told.value}: {_answer(each)}{ago}{reported}"
+    yield Padding(Text(printable(said), _style(each)), (0, 0, 0, 2), expand=False)
+
+
+def _style(each: ParticipantStatus) -> str:
+    return STYLES.get(each.outcome.value if each.outcome else "undecided", "")
 
 
 def _answer(each: ParticipantStatus) -> str:
     if each.told is None:
         return UNKNOWN
     if each.outcome is None:
-        return "waits in its mailbox" if each.mailbox else f"under way, {each.attempts} attempts"
+        return "in its mailbox" if each.mailbox else f"under way, {count(each.attempts, 'attempt')}"
     return each.outcome.value if each.reason is None else f"{each.outcome.value}: {each.reason}"
 
 

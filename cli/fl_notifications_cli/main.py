@@ -1,14 +1,17 @@
 """The console script `fl-notifications`: one subcommand per entry of `COMMANDS`."""
 
 import importlib
+import os
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as ConnectionFailedError
-from typer.core import TyperGroup
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from fl_notifications_cli.errors import CommandError
 
@@ -50,11 +53,15 @@ class _LazyGroup(TyperGroup):
         # For "did you mean", which asks for the names only.
         self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, as the help shows them."""
+        return [_labelled(each) for each in super().get_params(ctx)]
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Typer's signature
         """Return the names in the order in which the help shows them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Typer's signature
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or None if there is no such."""
         if cmd_name not in COMMANDS:
             return None
@@ -66,7 +73,24 @@ class _LazyGroup(TyperGroup):
             found = single
         command = typer.main.get_command(found)
         command.name = cmd_name
+        for each in (command, *getattr(command, "commands", {}).values()):
+            for parameter in (*each.params, each.get_help_option(ctx)):
+                _labelled(parameter)
         return command
+
+
+def _labelled(parameter: Any) -> Any:
+    """Name a parameter in the help by what it stands for, not by Python's type.
+
+    Typer would show `<bool>` behind a switch, which takes nothing, and arguments as Python names.
+    """
+    if parameter is None or parameter.metavar is not None:
+        return parameter
+    if isinstance(parameter, TyperArgument):
+        parameter.metavar = (parameter.name or "").upper()
+    elif isinstance(parameter, TyperOption) and parameter.is_flag:
+        parameter.metavar = ""
+    return parameter
 
 
 app = typer.Typer(
@@ -103,13 +127,23 @@ def main() -> None:
     try:
         app()
     except CommandError as error:
-        print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
-        sys.exit(1)
+        _fail("\n".join([str(error), *getattr(error, "__notes__", [])]))
     except (ConnectionFailedError, HTTPClientError) as error:
-        print(f"error: the stack does not answer any more ({error})", file=sys.stderr)
-        sys.exit(1)
+        _fail(f"the stack does not answer any more ({error})")
     except ClientError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _fail(str(error))
+    except BrokenPipeError:  # whoever reads has seen enough: `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
+        print(file=sys.stderr)  # so that the prompt does not follow on ^C
         sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    """Say on standard error why a command ends; on a terminal with no word broken."""
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        Text.assemble(("error: ", "bold red"), message), soft_wrap=not console.is_terminal
+    )
+    sys.exit(1)

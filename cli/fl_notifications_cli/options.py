@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 StackName = Annotated[
-    str | None, typer.Option(help="A stack on AWS. Without it, the local stack that is running.")
+    str | None, typer.Option(metavar="NAME", help="A stack on AWS. Without it, the local one.")
 ]
 Region = Annotated[
-    str | None, typer.Option(help="The stack's AWS region, if not your own default.")
+    str | None, typer.Option(metavar="REGION", help="Its AWS region, if not your own default.")
 ]

@@ -22,16 +22,20 @@ def receive(
         typer.Option(
             envvar="FL_MAILBOX_TOKEN",
             show_envvar=True,
+            metavar="TOKEN",
             help="As 'invite' has printed it. Others on this machine can read a command line:"
             " use the variable or --token-file.",
         ),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="A file with the token, for services.")
+        Path | None, typer.Option(metavar="FILE", help="A file with the token, for services.")
     ] = None,
     forward_to: Annotated[
         str | None,
-        typer.Option(help="POST each notification, unchanged, to this local URL. Default: print."),
+        typer.Option(
+            metavar="URL",
+            help="POST each notification, unchanged, to this local URL. Default: print.",
+        ),
     ] = None,
 ) -> None:
     """Fetch a participant's notifications from its mailbox: no open port, outbound only.

@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID, uuid4
 
 import typer
@@ -32,6 +32,16 @@ TYPE = "TEST"
 """The notification type of a ring: one that no change of a training has."""
 
 
+HINTS: Final = {
+    "address not allowed": "The stack calls public addresses only, and what its parameter"
+    " AllowedPrivateNetworks names.",
+    "plain http not allowed": "The stack calls https only, unless its parameter AllowPlainHttp is"
+    " true.",
+    "connection refused": "Nothing listens there. 'fl-notifications listen' would.",
+}
+"""What could be done about a reason, in the words of the stack's parameters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of a ring.
@@ -40,11 +50,15 @@ class Answer:
         accepted: whether a notification with this answer would be accepted.
         said: what happened, in words.
         milliseconds: how long it took.
+        responded: whether there was an HTTP answer at all.
+        hint: what could be done about it, if anything is known.
     """
 
     accepted: bool
     said: str
     milliseconds: int
+    responded: bool = True
+    hint: str | None = None
 
 
 def ring(
@@ -55,7 +69,8 @@ def ring(
     receiver: Annotated[
         UUID | None,
         typer.Option(
-            help="Whose secret signs; without ENDPOINT, also whose endpoint in the table is called."
+            metavar="UUID",
+            help="Whose secret signs; without ENDPOINT, also whose endpoint is called.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
@@ -102,7 +117,9 @@ def _show(answer: Answer, endpoint: str, receiver: UUID | None) -> None:
     console.print(
         f"{mark} {answer.said}, after {answer.milliseconds:,} ms", style=style, markup=False
     )
-    if receiver is None:
+    if answer.hint is not None:
+        console.print(answer.hint, markup=False)
+    elif receiver is None and answer.responded:
         console.print(
             f"Signed for {uuid_of(endpoint)}, as 'listen' at this address verifies it;"
             " --receiver UUID signs for another.",
@@ -174,7 +191,13 @@ def call(stack: Stack, endpoint: str, receiver_uuid: str) -> Answer:
         words = "accepted" if accepted else "not accepted"
         return Answer(accepted, f"{words}: answered {answer.status}", milliseconds)
     words = "not called" if isinstance(answer, Forbidden) else "not reached"
-    return Answer(accepted=False, said=f"{words}: {answer.reason}", milliseconds=milliseconds)
+    return Answer(
+        accepted=False,
+        said=f"{words}: {answer.reason}",
+        milliseconds=milliseconds,
+        responded=False,
+        hint=HINTS.get(answer.reason),
+    )
 
 
 def _poster(environment: "Mapping[str, str]", stack: Stack) -> Poster:

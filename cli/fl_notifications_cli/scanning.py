@@ -1,6 +1,6 @@
 """The trainings of a stack: all of them, or the one that somebody means."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from fl_notifications.trainings.items import PARTICIPANT_PREFIX, TRAINING_ENTITY
 from fl_notifications.trainings.model import RUNNING_STATES
 from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.tracing.terminal import printable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -149,6 +150,13 @@ def is_uuid(text: str) -> bool:
     return True
 
 
+def several(what: str, uuids: Sequence[str]) -> str:
+    """Name those of which one has to be chosen, a line each."""
+    more = len(uuids) - _MOST_NAMED
+    named = [printable(uuid) for uuid in uuids[:_MOST_NAMED]]
+    return "\n  ".join([f"{what}:", *named, *([f"… and {more:,} more"] if more > 0 else [])])
+
+
 def find_training(stack: Stack, text: str) -> TrainingRow:
     """The training that a uuid, or the beginning of one, means.
 
@@ -170,8 +178,11 @@ def find_training(stack: Stack, text: str) -> TrainingRow:
             " 'fl-notifications trainings' lists them"
         )
     if len(rows) > 1:
-        named = "\n  ".join(row.training_uuid for row in rows[:_MOST_NAMED])
-        raise CommandError(f"{len(rows)} trainings begin with {text!r}:\n  {named}")
+        raise CommandError(
+            several(
+                f"{len(rows)} trainings begin with {text!r}", [row.training_uuid for row in rows]
+            )
+        )
     return rows[0]
 
 

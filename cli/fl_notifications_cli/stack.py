@@ -189,7 +189,10 @@ def find_stack(
     if stack_file is None and (named := os.environ.get(STACK_VARIABLE)):
         stack_file = Path(named)
         if not stack_file.is_file():
-            raise StackNotFoundError(f"{STACK_VARIABLE} names {named}, which is not there")
+            raise StackNotFoundError(
+                f"{STACK_VARIABLE} names {named}, which is not there: 'make up' in that checkout"
+                " writes it; or unset the variable"
+            )
     if stack_file is None:
         stack_file = next((path for path in _candidates() if path.is_file()), None)
     if stack_file is None or not stack_file.is_file():

@@ -1,7 +1,7 @@
 """The command `status`: one screen that says how the stack is doing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -27,17 +27,19 @@ from fl_notifications_cli.tracing.steps import timestamp
 from fl_notifications_cli.tracing.terminal import (
     STYLES,
     UNKNOWN,
+    Unbroken,
     count,
     marked,
     notification_name,
-    outcome_counts,
+    outcome_parts,
     output_console,
     plain_table,
     printable,
     shown,
+    since,
+    state_counts,
 )
 
-_MEDIUM = 100
 _MOST_ROWS = 10
 _MOST_GROUPS = 6
 _MOST_TOLD = 5
@@ -61,7 +63,7 @@ def status(
     if as_json:
         print(json.dumps(as_dict(stack, overview), indent=2))
     else:
-        console.print(render(stack, overview, width=console.width))
+        console.print(render(stack, overview))
 
 
 def as_dict(stack: Stack, overview: Overview) -> dict[str, Any]:
@@ -133,13 +135,12 @@ def as_dict(stack: Stack, overview: Overview) -> dict[str, Any]:
     }
 
 
-def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
+def render(stack: Stack, overview: Overview) -> RenderableType:
     """The overview as a screen.
 
     Args:
         stack: the stack that was asked.
         overview: what it answered.
-        width: how many characters fit into a line.
     """
     place = stack.endpoint_url or stack.region
     parts: list[RenderableType] = [
@@ -148,11 +149,11 @@ def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
             f" at {place}, {overview.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         ),
         Text(),
-        _queues(overview.queues),
+        *_queues(overview.queues),
         Text(),
         _alarms(overview, local=stack.local),
         Text(),
-        *_trainings(overview, width),
+        *_trainings(overview),
         Text(),
         *_outcomes(overview),
     ]
@@ -163,19 +164,21 @@ def render(stack: Stack, overview: Overview, *, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _queues(queues: tuple[QueueState, ...]) -> Table:
+def _queues(queues: tuple[QueueState, ...]) -> Iterator[RenderableType]:
     table = plain_table("queue", "waiting", "in flight", "delayed", "oldest")
+    bad = [queue for queue in queues if queue.dead and (queue.waiting or queue.in_flight)]
     for queue in queues:
-        bad = queue.dead and (queue.waiting or queue.in_flight)
         table.add_row(
             queue.name,
             shown(queue.waiting),
             shown(queue.in_flight),
             shown(queue.delayed),
             UNKNOWN if queue.oldest_seconds is None else _age(queue.oldest_seconds),
-            style="bold red" if bad else "",
+            style="bold red" if queue in bad else "",
         )
-    return table
+    yield table
+    if bad:
+        yield Text("What is dead, and why: fl-notifications dead-letters", style="dim")
 
 
 def _alarms(overview: Overview, *, local: bool) -> RenderableType:
@@ -194,31 +197,28 @@ def _alarms(overview: Overview, *, local: bool) -> RenderableType:
     return Group(*lines)
 
 
-def _trainings(overview: Overview, width: int) -> list[RenderableType]:
+def _trainings(overview: Overview) -> list[RenderableType]:
     trainings = overview.trainings
     if trainings is None:
         return [Text(f"trainings   {UNKNOWN}", style="dim")]
-    others = ", ".join(
-        f"{count:,} {printable(state)}" for state, count in sorted(trainings.states.items())
-    )
-    more = "" if trainings.complete else " (the table is large: not all of it was looked at)"
-    head = Text.assemble(
-        (f"{count(len(trainings.running), 'training')} running", "bold"),
-        (f"   in the table: {others or 'none'}{more}", "dim"),
-    )
+    head = Text(f"{count(len(trainings.running), 'training')} running", "bold")
+    parts: list[RenderableType] = [
+        Unbroken(head.append("   in the table:", "not bold dim"), state_counts(trainings.states))
+    ]
+    if not trainings.complete:
+        parts.append(Text("The table is large: not all of it was looked at.", style="yellow"))
     if not trainings.running:
-        return [head]
-    update = ["last update"] if width >= _MEDIUM else []
-    table = plain_table("training", "state", "round", "participants", *update)
+        return parts
+    table = plain_table("training", "state", "round", "participants", "age")
     for training in trainings.running[:_MOST_ROWS]:
         table.add_row(
             printable(training.training_uuid),
             training.state,
             shown(training.round),
             _participants(training),
-            *[printable(training.last_update or UNKNOWN) for _ in update],
+            since(training.last_update, overview.at),
         )
-    parts: list[RenderableType] = [head, table]
+    parts.append(table)
     if len(trainings.running) > _MOST_ROWS:
         parts.append(Text(f"… and {len(trainings.running) - _MOST_ROWS:,} more", style="dim"))
     return parts
@@ -233,11 +233,10 @@ def _outcomes(overview: Overview) -> list[RenderableType]:
     if outcomes is None:
         return [Text(f"outcomes   {UNKNOWN}", style="dim")]
     minutes = f"{RECENT.total_seconds() / 60:.0f} minutes"
-    head = Text.assemble((f"Outcomes of the last {minutes}", "bold"), ": ")
-    head.append_text(outcome_counts(outcomes.recent))
+    head = Text(f"Outcomes of the last {minutes}:", "bold")
+    parts: list[RenderableType] = [Unbroken(head, outcome_parts(outcomes.recent))]
     if not outcomes.complete:
-        head.append(" (at least: not all lines were read)", style="yellow")
-    parts: list[RenderableType] = [head]
+        parts.append(Text("At least: not all lines were read.", style="yellow"))
     if outcomes.groups and outcomes.window != RECENT:
         parts.append(Text(f"The last before, within {_window(outcomes)}:", style="dim"))
     trainings = list(dict.fromkeys(group.training_uuid for group in outcomes.groups))

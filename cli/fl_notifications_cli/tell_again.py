@@ -20,7 +20,7 @@ def tell_again(
         str, typer.Argument(help="The training: its uuid, or how it begins.", metavar="TRAINING")
     ],
     *,
-    receiver: Annotated[UUID, typer.Option(help="Who is to be told.")],
+    receiver: Annotated[UUID, typer.Option(metavar="UUID", help="Who is to be told.")],
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     stack_name: StackName = None,
     region: Region = None,

@@ -23,6 +23,7 @@ from fl_notifications_cli.scanning import (
     find_training,
     is_uuid,
     look_up_training,
+    several,
     spellings,
 )
 from fl_notifications_cli.stack import Stack, find_stack
@@ -48,7 +49,6 @@ POLL_SECONDS = 2.0
 
 _INCOMPLETE = 3
 _MOST_TROUBLES = 10
-_MOST_NAMED = 5
 
 
 def trace(  # noqa: PLR0913  # Typer makes one option of each
@@ -57,16 +57,18 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
         typer.Argument(
             help="The training: its uuid, or how it begins. Not needed with --receiver or"
             " --notification.",
-            metavar="[TRAINING_UUID]",
+            metavar="TRAINING",
             show_default=False,
         ),
     ] = None,
     *,
     receiver: Annotated[
-        str | None, typer.Option(help="Only this receiver: its uuid, or how it begins.")
+        str | None,
+        typer.Option(metavar="UUID", help="Only this receiver: its uuid, or how it begins."),
     ] = None,
     notification: Annotated[
-        str | None, typer.Option(help="Only this notification: its id, or how it begins.")
+        str | None,
+        typer.Option(metavar="ID", help="Only this notification: its id, or how it begins."),
     ] = None,
     since: Annotated[
         str | None,
@@ -117,8 +119,12 @@ def trace(  # noqa: PLR0913  # Typer makes one option of each
     if not stories and not as_json:
         raise CommandError(_nothing_found(stack, wanted))
     if html is not None and len(stories) > 1:
-        named = "\n  ".join(printable(story.training_uuid) for story in stories)
-        raise CommandError(f"a page shows one training; name one of these:\n  {named}")
+        raise CommandError(
+            several(
+                "a page shows one training; name one of these",
+                [each.training_uuid for each in stories],
+            )
+        )
     if html is not None and stories:
         write_page(stories[0], html, note=_note(wanted, stories[0], reader.cut_short), name=name)
     if as_json:
@@ -206,8 +212,9 @@ def read_stories(reader: LogReader, wanted: Wanted) -> list[TrainingStory]:
                 break
     stories = tell_all(steps)
     if wanted.training_uuid is not None and len(stories) > 1:
-        named = "\n  ".join(printable(story.training_uuid) for story in stories[:_MOST_NAMED])
-        raise CommandError(f"{len(stories)} trainings begin so:\n  {named}")
+        raise CommandError(
+            several(f"{len(stories)} trainings begin so", [each.training_uuid for each in stories])
+        )
     return stories
 
 
@@ -287,12 +294,13 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
             shown = True
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        return
+        print(file=sys.stderr)  # so that the prompt does not follow on ^C
 
 
 def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | None:
     """What the page has to say about what it does not show."""
     told = [f"Not announced: {reason}." for reason in {step.reason for step in story.unreadable}]
+    told += [f"Overdue at {step.at:%H:%M:%S}: {step.reason}." for step in story.overdue]
     parts = []
     if wanted.receiver is not None:
         parts.append(f"only receiver {wanted.receiver}")

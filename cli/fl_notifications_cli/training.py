@@ -8,8 +8,11 @@ from uuid import UUID, uuid4
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
+from fl_notifications.server.checks import DEFAULT_GUARD, check_endpoint
+from fl_notifications.server.errors import EndpointError
 from fl_notifications.server.repository import TrainingRepository, TrainingRepositoryError
 from fl_notifications.trainings.items import UnreadableItemError
 from fl_notifications.trainings.model import FailurePolicy, Receiver, Training, TrainingOptions
@@ -34,7 +37,8 @@ Which = Annotated[
     str, typer.Argument(help="The training: its uuid, or how it begins.", metavar="TRAINING")
 ]
 Model = Annotated[
-    UUID | None, typer.Option(help="The new global model; without it, it stays as it is.")
+    UUID | None,
+    typer.Option(metavar="UUID", help="The new global model; without it, it stays as it is."),
 ]
 
 
@@ -60,12 +64,14 @@ def create(  # noqa: PLR0913  # Typer makes one option of each
             metavar="[UUID=]URL",
         ),
     ] = None,
-    model: Annotated[UUID | None, typer.Option(help="The global model; else random.")] = None,
+    model: Annotated[
+        UUID | None, typer.Option(metavar="UUID", help="The global model; else random.")
+    ] = None,
     failure_policy: Annotated[
         FailurePolicy, typer.Option(help="What an unreachable participant means.")
     ] = FailurePolicy.STRICT,
     min_participants: Annotated[
-        int, typer.Option(min=0, help="How many have to be left after a removal.")
+        int, typer.Option(min=0, metavar="N", help="How many have to be left after a removal.")
     ] = 1,
     stack_name: StackName = None,
     region: Region = None,
@@ -99,7 +105,7 @@ def start(training: Which, *, stack_name: StackName = None, region: Region = Non
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         trainings.start(uuid)
-    _done(uuid, "started")
+    _done(uuid, "is started")
 
 
 @app.command("next-round")
@@ -109,7 +115,11 @@ def next_round(
     model: Model = None,
     after: Annotated[
         int | None,
-        typer.Option(min=0, help="The round that has ended: a repeated call skips none then."),
+        typer.Option(
+            min=0,
+            metavar="ROUND",
+            help="The round that has ended: a repeated call skips none then.",
+        ),
     ] = None,
     stack_name: StackName = None,
     region: Region = None,
@@ -118,7 +128,7 @@ def next_round(
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         number = trainings.next_round(uuid, model_uuid=_text(model), after=after)
-    _done(uuid, f"in round {number}")
+    _done(uuid, f"is in round {number}")
 
 
 @app.command("test")
@@ -136,7 +146,7 @@ def model_test(
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         number = trainings.model_test(uuid, model_uuid=_text(model), advance=advance)
-    _done(uuid, f"in the test of round {number}")
+    _done(uuid, f"is in the test of round {number}")
 
 
 @app.command()
@@ -147,7 +157,7 @@ def finish(
     trainings, uuid = _found(training, stack_name, region)
     with _said():
         trainings.finish(uuid, model_uuid=_text(model))
-    _done(uuid, "completed")
+    _done(uuid, "is completed")
 
 
 @app.command()
@@ -165,7 +175,7 @@ def fail(
         typer.confirm(f"End training {uuid} for everybody?", abort=True)
     with _said():
         trainings.fail(uuid, reason)
-    _done(uuid, "ended with an error")
+    _done(uuid, "has ended with an error")
 
 
 @app.command()
@@ -185,14 +195,16 @@ def show(training: Which, *, stack_name: StackName = None, region: Region = None
         console.print("  … and more")
 
 
-def _facts(training: Training) -> Text:
-    table = {
+def _facts(training: Training) -> Table:
+    facts = {
         "training": training.training_uuid,
         "state": training.state.value,
         "round": str(training.round),
         "model": training.model_uuid,
         "actor": training.actor.uuid,
+        "started": training.started_at or "",
         "last update": training.last_update or "",
+        "selected": "" if training.selected is None else f"{len(training.selected):,} of them",
         "error": training.error_reason or "",
         **{
             name.replace("_", " "): str(value)
@@ -201,11 +213,12 @@ def _facts(training: Training) -> Text:
             ).items()
         },
     }
-    return Text("\n").join(
-        Text.assemble((f"{name:18}", "dim"), printable(value))
-        for name, value in table.items()
-        if value
-    )
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, Text(printable(value)))
+    return table
 
 
 def _receiver(text: str, option: str) -> Receiver:
@@ -213,9 +226,15 @@ def _receiver(text: str, option: str) -> Receiver:
     if not equals or "://" in uuid:  # a URL may have an equals sign, too
         uuid, url = uuid_of(text), text
     try:
-        return Receiver(uuid=str(UUID(uuid)), message_endpoint=url)
+        receiver = Receiver(uuid=str(UUID(uuid)), message_endpoint=url)
     except ValueError:
         raise typer.BadParameter(f"{uuid!r} is no uuid", param_hint=option) from None
+    try:
+        check_endpoint(DEFAULT_GUARD, receiver, "endpoint of")
+    except EndpointError as error:
+        reason = str(error).rpartition(": ")[2]
+        raise typer.BadParameter(f"{url!r}: {reason}", param_hint=option) from None
+    return receiver
 
 
 def _repository(stack: Stack) -> TrainingRepository:
@@ -234,7 +253,7 @@ def _text(uuid: UUID | None) -> str | None:
 
 
 def _done(uuid: str, what: str) -> None:
-    print(f"Training {uuid} is {what}. Who is told: fl-notifications trace {uuid}")
+    print(f"Training {uuid} {what}.\nWho is told: fl-notifications trace {uuid}")
 
 
 @contextmanager
@@ -242,5 +261,9 @@ def _said() -> Iterator[None]:
     """Turn what the write side refuses into a message."""
     try:
         yield
-    except (TrainingRepositoryError, UnreadableItemError) as error:
+    except UnreadableItemError as error:
+        raise CommandError(
+            f"{error}\nMend the item; then 'fl-notifications dead-letters' has what was missed"
+        ) from error
+    except TrainingRepositoryError as error:
         raise CommandError(str(error)) from error

@@ -17,18 +17,17 @@ from fl_notifications_cli.progress import working
 from fl_notifications_cli.scanning import TrainingRow, count_participants, scan_trainings
 from fl_notifications_cli.stack import Stack, find_stack
 from fl_notifications_cli.tracing.terminal import (
-    UNKNOWN,
-    age,
+    Unbroken,
     count,
     explain,
     output_console,
     plain_table,
     printable,
     shown,
+    since,
+    state_counts,
+    state_rank,
 )
-
-_ORDER = ["ONGOING", "SWAG_ROUND", "MODEL_TEST", "INITIAL", "ERROR", "COMPLETED"]
-"""Running ones first: those that somebody may have to look after."""
 
 _STYLES = {"ERROR": "red", "COMPLETED": "dim", "INITIAL": "dim"}
 
@@ -37,9 +36,15 @@ def trainings(
     *,
     state: Annotated[
         TrainingState | None,
-        typer.Option(case_sensitive=False, help="Only those in this state."),
+        typer.Option(
+            case_sensitive=False,
+            metavar="STATE",
+            help=f"Only those in this state: {', '.join(TrainingState).lower()}.",
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Trainings shown, at the most.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Trainings shown, at the most.")
+    ] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="As a list of JSON objects.")] = False,
     stack_name: StackName = None,
     region: Region = None,
@@ -96,7 +101,7 @@ def read(stack: Stack, state: str | None, limit: int) -> Listed:
         key=lambda row: row.last_update or "",
         reverse=True,
     )
-    wanted.sort(key=lambda row: _ORDER.index(row.state) if row.state in _ORDER else -1)
+    wanted.sort(key=lambda row: state_rank(row.state))
     return Listed(
         [(row, count_participants(client, table, row.training_uuid)) for row in wanted[:limit]],
         Counter(row.state for row in rows),
@@ -107,13 +112,10 @@ def read(stack: Stack, state: str | None, limit: int) -> Listed:
 
 def render(stack: Stack, listed: Listed, now: datetime) -> RenderableType:
     """The list as a screen."""
-    states = ", ".join(f"{number:,} {printable(name)}" for name, number in listed.states.items())
     head = Text.assemble(
-        (count(listed.states.total(), "training"), "bold"), f" in stack {stack.name}"
+        (count(listed.states.total(), "training"), "bold"), f" in stack {stack.name}:"
     )
-    if states:
-        head.append(f": {states}")
-    parts: list[RenderableType] = [head]
+    parts: list[RenderableType] = [Unbroken(head, state_counts(listed.states))]
     if listed.rows:
         table = plain_table("training", "state", "round", "participants", "age")
         for row, (participants, more) in listed.rows:
@@ -122,10 +124,18 @@ def render(stack: Stack, listed: Listed, now: datetime) -> RenderableType:
                 printable(row.state),
                 shown(row.round),
                 f"{'≥ ' if more else ''}{participants:,}",
-                _age(row.last_update, now),
-                style=_STYLES.get(row.state, ""),
+                since(row.last_update, now),
+                style=_STYLES.get(row.state, "" if row.state in TrainingState else "yellow"),
             )
         parts.append(table)
+    if unknown := sorted({row.state for row, _ in listed.rows} - set(TrainingState)):
+        parts.append(
+            Text(
+                f"{printable(', '.join(unknown))}: no such state, so nobody is told;"
+                " fl-notifications dead-letters",
+                style="yellow",
+            )
+        )
     if listed.left_out:
         parts.append(Text(f"… and {listed.left_out:,} more (--limit, --state)", style="dim"))
     if not listed.complete:
@@ -136,14 +146,6 @@ def render(stack: Stack, listed: Listed, now: datetime) -> RenderableType:
 def _hint(console: Console, listed: Listed) -> None:
     if listed.rows and console.is_terminal:
         console.print("[dim]Next: fl-notifications trace TRAINING (its first letters do)[/]")
-
-
-def _age(last_update: str | None, now: datetime) -> str:
-    try:
-        at = datetime.fromisoformat(last_update or "")
-        return age((now - at).total_seconds())
-    except (ValueError, TypeError):  # TypeError: without a time zone
-        return UNKNOWN
 
 
 def _as_dict(row: TrainingRow, counted: tuple[int, bool]) -> dict[str, Any]:

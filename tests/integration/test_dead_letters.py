@@ -591,7 +591,7 @@ def test_if_the_answer_is_no_nothing_changes(stack: Stack, cli: Cli) -> None:
     put(stack, "DeliveriesDlqUrl", delivery().message)
     code, out, err = cli("redrive", "deliveries", says="n\n")
     assert code == 1
-    assert "Put back about 1 dead letters of deliveries" in out
+    assert "Put back about 1 dead letter of deliveries" in out
     assert "Aborted" in err
     assert (stack.delivered(), visible(stack, "DeliveriesDlqUrl")) == ([], 1)
 

@@ -1,15 +1,18 @@
 """Who takes part: what each participant was last told, and what came of it."""
 
+import re
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fl_notifications.deliveries.post import Answer, Responded
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.server.liveness import Liveness, ParticipantStatus
-from fl_notifications_cli.liveness import table
+from fl_notifications_cli.liveness import render
 from tests.integration.conftest import Account
 from tests.integration.handlers import Function, with_poster
 from tests.integration.mailboxes import signed_request
@@ -125,11 +128,37 @@ def test_nobody_takes_part_in_a_training_that_there_is_not(stack: Stack) -> None
     assert read(stack) == {}
 
 
-def test_the_table_shows_all_of_it(told: Stack) -> None:
-    shown = table(list(read(told).values()), datetime.now(UTC))
-    cells = [list(column.cells) for column in shown.columns]
-    rows = {row[0]: row[1:] for row in zip(*cells, strict=True)}
-    assert rows[uuid_of("accepting")][1:3] == ("UPDATE_ROUND_START", "accepted")
-    assert rows[uuid_of("silent")][0:3] == ("mailbox", "UPDATE_ROUND_START", "waits in its mailbox")
-    assert rows[uuid_of("rejecting")][2] == "rejected: answered 400"
-    assert rows[uuid_of("rejecting")][4] == "no"
+def screen(stack: Stack, width: int) -> list[str]:
+    console = Console(file=StringIO(), width=width, highlight=False)
+    console.print(render(list(read(stack).values()), datetime.now(UTC), width=width))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text.splitlines()
+
+
+def test_a_wide_screen_has_a_line_for_each(told: Stack) -> None:
+    rows = {row.split()[0]: " ".join(row.split()[1:]) for row in screen(told, 140)[1:]}
+
+    assert re.fullmatch(
+        r"push UPDATE_ROUND_START \d+ s yes \N{EN DASH} accepted", rows[uuid_of("accepting")]
+    )
+    assert rows[uuid_of("silent")].endswith("in its mailbox")
+    assert rows[uuid_of("rejecting")].endswith("rejected: answered 400")
+
+
+def test_a_narrow_screen_has_two_and_cuts_no_uuid(told: Stack) -> None:
+    lines = screen(told, 80)
+
+    assert max(map(len, lines)) <= 80
+    at = lines.index(f"{uuid_of('rejecting')}  push")
+    assert re.fullmatch(
+        r"  UPDATE_ROUND_START: rejected: answered 400, \d+ s ago; not reported", lines[at + 1]
+    )
+
+
+def test_before_the_start_nobody_has_been_told(stack: Stack, build: Function) -> None:
+    stack.put(training_item(state="INITIAL"), participant_item("accepting"))
+    build(stack.changes())
+
+    [somebody] = read(stack).values()
+
+    assert (somebody.told, somebody.outcome) == (None, None)

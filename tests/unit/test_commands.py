@@ -1,6 +1,7 @@
 """The commands that read a stack, and what all commands have: help, version, hints at typos."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +11,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from fl_notifications_cli import main, outputs, trainings
+from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.tracing.terminal import since
 from tests.trace_lines import receiver_uuid
 
 OUTPUTS = {
@@ -66,6 +69,34 @@ def test_help_is_in_paragraphs(run: Run) -> None:
 
     assert "\n Reads the stack's log and shows a table for each receiver, in the order of" in out
     assert "\n time and with what failed in red, and a summary." in out
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in main.COMMANDS), ["training", "fail"]])
+def test_no_help_shows_what_only_a_programmer_knows(run: Run, command: list[str]) -> None:
+    _, out, _ = run(*command, "--help")
+
+    assert not re.findall(r"<bool>|<int range>|\[\[|\{[a-z_]+\}", out)
+
+
+@pytest.mark.usefixtures("local")
+def test_an_error_breaks_no_word_on_a_terminal_and_no_line_in_a_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "no training 00000000-0000-4000-8000-000000000000: see to the uuid\nor 'trainings'"
+
+    def refuse(*_: object) -> None:
+        raise CommandError(message)
+
+    monkeypatch.setattr(outputs, "variables", refuse)
+
+    assert run("outputs", "--export") == (1, "", f"error: {message}\n")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    code, _, err = run("outputs", "--export")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", err).splitlines()
+    assert code == 1
+    assert " ".join(line.strip() for line in lines) == f"error: {message}".replace("\n", " ")
+    assert max(map(len, lines)) <= 60
 
 
 def test_a_typo_is_answered_with_what_was_meant(run: Run) -> None:
@@ -148,8 +179,9 @@ def test_trainings_are_listed_by_state_the_latest_first(run: Run) -> None:
         (receiver_uuid(4), "ERROR"),
         (receiver_uuid(1), "COMPLETED"),
     ]
-    assert "5 trainings in stack fl: 1 COMPLETED, 2 ONGOING" in out
-    assert [uuid for uuid, _ in rows] == [row.split()[0] for row in out.splitlines()[2:]]
+    assert "5 trainings in stack fl: 1 FINISHING, 2 ONGOING, 1 ERROR, 1 COMPLETED\n" in out
+    assert [uuid for uuid, _ in rows] == [row.split()[0] for row in out.splitlines()[2:-1]]
+    assert out.splitlines()[-1].startswith("FINISHING: no such state, so nobody is told; fl-")
 
 
 @pytest.mark.usefixtures("local")
@@ -164,7 +196,7 @@ def test_trainings_of_one_state_can_be_asked_for_and_the_rest_is_counted(run: Ru
 def test_the_age_is_since_the_last_update(local: Stack) -> None:
     listed = trainings.read(local, None, 9)
 
-    ages = {row.round: trainings._age(row.last_update, NOW) for row, _ in listed.rows}
+    ages = {row.round: since(row.last_update, NOW) for row, _ in listed.rows}
 
     assert ages == {5: "–", 4: "–", 3: "60 s", 2: "60 min", 1: "28 d"}  # noqa: RUF001  # a dash
 

@@ -89,6 +89,28 @@ def test_what_is_not_verified_is_said_and_not_handed_on(wrong: Request, problem:
     assert heard[0].problem is not None
     assert heard[0].problem.startswith(problem)
     assert "not verified" in render(heard[0]).plain
+    assert heard[0].misdirected == ("--receiver UUID" in render(heard[0]).plain)
+
+
+def test_what_is_signed_for_another_receiver_says_how_to_listen_for_it() -> None:
+    heard: list[Heard] = []
+    ear(heard).hear(request(receiver_secret("another", uuid_of("x"))), 1)
+
+    assert "Is it for another receiver? Listen with --receiver UUID.\n" in render(heard[0]).plain
+
+
+def test_a_body_is_broken_between_words_and_stays_indented() -> None:
+    heard: list[Heard] = []
+    uuid = "0f61ab17-bd8d-4fc1-9246-8d4e27a49801"
+    body = json.dumps({**BODY, "training_uuid": uuid, "settings": "x " * 40})
+    ear(heard).hear(request(body=body), 1)
+
+    lines = render(heard[0], width=60).plain.splitlines()
+
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert max(map(len, lines)) <= 60
+    assert any(uuid in line for line in lines)
+    assert f"  {body}\n" in render(heard[0]).plain
 
 
 def test_what_is_verified_is_handed_on_and_answered_alike() -> None:

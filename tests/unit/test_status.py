@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from fl_notifications.trainings.model import TrainingState
 from fl_notifications_cli import overview as asked
 from fl_notifications_cli.overview import QUEUES, Overview, look
 from fl_notifications_cli.stack import Stack
@@ -81,7 +82,7 @@ def stack(aws: FakeAws, outputs: Mapping[str, str] = OUTPUTS) -> Stack:
 
 def shown(aws: FakeAws, *, width: int = 160) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(render(stack(aws), look(stack(aws), NOW), width=width))
+    console.print(render(stack(aws), look(stack(aws), NOW)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text
@@ -193,7 +194,38 @@ def test_running_trainings_are_shown_with_their_participants() -> None:
         ("t-2", "MODEL_TEST", 4, 712),
     ]
     assert said.states == {"ONGOING": 1, "MODEL_TEST": 1, "COMPLETED": 1}
-    assert "2 trainings running" in shown(aws)
+    assert "2 trainings running   in the table: 1 ONGOING, 1 MODEL_TEST, 1 COMPLETED\n" in shown(
+        aws
+    )
+
+
+def test_dead_letters_lead_to_the_command_that_lists_them() -> None:
+    hint = "What is dead, and why: fl-notifications dead-letters\n"
+
+    assert hint not in shown(FakeAws())
+    assert hint in shown(FakeAws(get_queue_attributes={"Attributes": depth(1)}))
+
+
+def test_counts_stay_together_where_a_line_ends() -> None:
+    """No number in one line, and what it counts in the next."""
+    aws = FakeAws(
+        scan={"Items": [training(str(n), state, 1) for n, state in enumerate(TrainingState)]},
+        filter_log_events=log(
+            *(
+                concluded(timedelta(seconds=n), outcome)
+                for n, outcome in enumerate(("failed", "rejected", "superseded", "accepted"))
+            )
+        ),
+    )
+
+    assert (
+        "3 trainings running   in the table: 1 ONGOING, 1 SWAG_ROUND, 1 MODEL_TEST,\n"
+        "  1 INITIAL, 1 ERROR, 1 COMPLETED\n"
+    ) in shown(aws, width=80)
+    assert (
+        "Outcomes of the last 15 minutes: ✗ 1 failed, ✗ 1 rejected, - 1 superseded,\n"
+        "  ✓ 1 accepted\n"
+    ) in shown(aws, width=80)
 
 
 def test_a_large_table_is_not_read_to_its_end() -> None:
@@ -266,7 +298,7 @@ def test_alarms_that_the_emulator_does_not_evaluate_are_a_dash() -> None:
     local = Stack("fl", "eu-central-1", "http://127.0.0.1:1", OUTPUTS, stack(aws)._clients)
     console = Console(file=io.StringIO(), width=80)
 
-    console.print(render(local, look(local, NOW), width=80))
+    console.print(render(local, look(local, NOW)))
 
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "alarms   \N{EN DASH} (the emulator evaluates none)" in said

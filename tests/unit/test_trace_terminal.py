@@ -85,8 +85,51 @@ def test_a_change_that_nobody_was_told_of_says_why() -> None:
     text = shown(tell(TRAINING, [step, step]), width=80)
 
     assert "Not announced\nTRAINING: field state: must be one of them\n" in text
-    assert "2 times" in text
+    assert "  2 times, last 2026-03-01 02:30:00.000\n" in text
+    assert "No notifications.\n" in text
     assert "dead-letters" in text
+
+
+def test_a_round_that_is_overdue_is_said_with_what_followed() -> None:
+    ids = {"timestamp": START.isoformat(), "training_uuid": TRAINING}
+    told = {"state": "ONGOING", "round": 3, "policy": "remove_unaccepted"}
+    said = [
+        {**ids, **told, "step": "overdue"},
+        {**ids, "message": "change followed", "event": "Training Overdue", "reason": "2 removed"},
+        {**ids, "message": "change followed", "event": "Training Started", "reason": "told"},
+    ]
+
+    steps = [step for each in said if (step := parse_step(json.dumps(each)))]
+
+    at = "2026-03-01 02:30:00.000  "
+    *_, head, overdue, followed = shown(tell(TRAINING, steps)).splitlines()
+    why = "longer than its deadline (on_deadline: remove_unaccepted)"
+    assert head == "Overdue"
+    assert overdue == f"{at}ONGOING, round 3: {why}"
+    assert followed.rstrip() == f"{at}then: 2 removed"
+
+
+def test_what_is_built_twice_is_marked() -> None:
+    """A start is built again with each round of the first minutes; the queue drops it."""
+    ids = {"notification_id": "n", "receiver_uuid": "r"}
+    said = [line(START, "built", **ids), line(START + timedelta(seconds=1), "built", **ids)]
+
+    steps = [step for each in said if (step := parse_step(each))]
+    rows = [row for row in shown(tell(TRAINING, steps)).splitlines() if "built" in row]
+
+    assert [row.rstrip().endswith("again: the same id is told once") for row in rows] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_counts_stay_together_where_a_line_ends(width: int) -> None:
+    """No mark or number in one line, and what it counts in the next."""
+    text = shown(story(5, r1="dead", r2="rejecting", r3="superseded"), width=width)
+
+    assert re.search(r"notifications:.*,\n  [^ ]", text)
+    assert not re.search(r"[✗✓…-] ?[0-9]*\n", text)
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -202,6 +245,27 @@ def test_a_status_that_the_reason_repeats_is_said_once() -> None:
     )
 
     assert step_line(step).plain.endswith("HTTP 503")
+
+
+def test_what_is_accepted_repeats_no_status_and_needs_one_line_at_80_columns() -> None:
+    said = line(
+        START,
+        "concluded",
+        notification_id="n",
+        receiver_uuid="r",
+        notification_type="UPDATE_ROUND_START",
+        round=0,
+        outcome="accepted",
+        status_code=200,
+        attempt=1,
+        queued_ms=12_300,
+    )
+    step = parse_step(said)
+    assert step is not None
+
+    [row] = [row for row in shown(tell(TRAINING, [step]), width=80).splitlines() if "conc" in row]
+
+    assert row.rstrip().endswith("✓ accepted, after 12.3s")
 
 
 def test_what_went_through_a_mailbox_is_shown_step_by_step() -> None:

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import RenderableType
 from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from fl_notifications_cli.dead_letters.letters import (
@@ -21,11 +24,13 @@ from fl_notifications_cli.dead_letters.redriving import CannotRedriveError, redr
 from fl_notifications_cli.options import Region, StackName
 from fl_notifications_cli.progress import working
 from fl_notifications_cli.stack import Stack, find_stack
-from fl_notifications_cli.tracing.terminal import output_console, printable
+from fl_notifications_cli.tracing.terminal import count, output_console, printable
 
 _KEY_WIDTH = 21
 
-Most = Annotated[int, typer.Option("--limit", min=1, help="Letters per queue, at the most.")]
+Most = Annotated[
+    int, typer.Option("--limit", min=1, metavar="N", help="Letters per queue, at the most.")
+]
 
 
 def dead_letters(
@@ -52,11 +57,16 @@ def dead_letters(
     for box in Box:
         in_box = sorted((each for each in letters if each.box is box), key=lambda each: each.at)
         if in_box:
-            console.print(Text(f"{box}: {len(in_box)}\n", style="bold"))
+            console.print(
+                Text.assemble(
+                    (f"{box}: {len(in_box)}", "bold"),
+                    (f"   once mended, put back by: fl-notifications redrive {box}\n", "dim"),
+                )
+            )
         for letter in in_box:
-            for line in _block(letter):
-                console.print(line)
-    console.print("When the cause is mended, put them back: fl-notifications redrive QUEUE")
+            for part in _block(letter):
+                console.print(part)
+    console.print("The messages themselves: --json", style="dim")
 
 
 def redrive(
@@ -82,16 +92,17 @@ def redrive(
         console.print(f"No dead letters of {queue} in stack {escape(stack.name)}.")
         return
     if not yes:
-        typer.confirm(
-            f"Put back about {waiting} dead letters of {queue} ({stack.name})?", abort=True
-        )
-    done, left = _redrive(stack, queue, waiting)
+        letters = count(waiting, "dead letter")
+        typer.confirm(f"Put back about {letters} of {queue} (stack {stack.name})?", abort=True)
+    with working("Putting them back"):
+        done, left = _redrive(stack, queue, waiting)
     unseen = max(0, waiting - done - len(left))
     console.print(f"{done} put back, {len(left) + unseen} left.")
     if unseen:
-        console.print(f"  {unseen} could not be seen just now; say it once more for them.")
+        console.print(f"  {unseen} could not be seen just now: redrive once more for them.")
     for letter, why in left:
-        console.print(f"  {letter.message_id}: {escape(printable(why))}")
+        console.print(f"  {letter.message_id}")
+        console.print(Padding(Text(printable(why), "red"), (0, 0, 0, 4), expand=False))
     if left or unseen:
         raise typer.Exit(1)
 
@@ -137,7 +148,7 @@ def _read(stack: Stack, box: Box, limit: int) -> list[Letter]:
     return letters
 
 
-def _block(letter: Letter) -> Iterator[Text]:
+def _block(letter: Letter) -> Iterator[RenderableType]:
     """A letter: when and why, then what it is about, a line each, so that ids can be copied."""
     about = {key: value for key, value in letter.about.items() if value is not None}
     why = letter.why
@@ -145,8 +156,11 @@ def _block(letter: Letter) -> Iterator[Text]:
         # The reason names item and field, which stand below.
         why = why.partition(": field ")[2] or why
         about.pop("field")
-    yield Text.assemble((f"{letter.at:%Y-%m-%d %H:%M:%S} UTC  ", "dim"), (printable(why), "red"))
-    for key, value in about.items():
+    head = Table.grid(padding=(0, 2, 0, 0))
+    head.add_column(no_wrap=True)
+    head.add_row(Text(f"{letter.at:%Y-%m-%d %H:%M:%S} UTC", "dim"), Text(printable(why), "red"))
+    yield head
+    for key, value in {**about, "message_id": letter.message_id}.items():
         yield Text(f"  {printable(key):{_KEY_WIDTH}}  {printable(str(value))}", no_wrap=False)
     yield Text()
 

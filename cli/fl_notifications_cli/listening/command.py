@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import Annotated
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from fl_notifications.receiver import BadSecretError, SignatureError, verify
+from fl_notifications.receiver import BadSecretError, SignatureError, WrongSignatureError, verify
 from fl_notifications.server.repository import TrainingRepository, TrainingRepositoryError
 from fl_notifications.trainings.model import Receiver
 from fl_notifications_cli.errors import CommandError
@@ -32,7 +33,8 @@ _FORGED = 401
 def listen(  # noqa: PLR0913  # Typer makes one option of each
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
+        int,
+        typer.Option(min=0, max=65535, metavar="PORT", help="On 127.0.0.1; 0 takes a free one."),
     ] = PORT,
     receiver: Annotated[
         UUID | None,
@@ -71,6 +73,7 @@ def listen(  # noqa: PLR0913  # Typer makes one option of each
     stack = find_stack(stack_name, region=region)
     if join is not None and not stack.local:
         raise CommandError("a stack on AWS can't call 127.0.0.1: --join is for the local stack")
+    training = None if join is None else find_training(stack, join).training_uuid
     console = output_console()
     with _server(port) as server:
         uuid = str(receiver or uuid_of(server.url))
@@ -78,12 +81,15 @@ def listen(  # noqa: PLR0913  # Typer makes one option of each
             [read_secret(stack, uuid)],
             (lambda request: forwarded(forward_to, request)) if forward_to else None,
             script,
-            lambda heard: console.print(render(heard), soft_wrap=not console.is_terminal),
+            lambda heard: console.print(
+                render(heard, width=console.width if console.is_terminal else None),
+                soft_wrap=True,
+            ),
         )
         endpoint = server.add(ear.hear, uuid_=uuid, path="/").message_endpoint
         _introduce(console, endpoint, uuid, ear.secrets[0])
-        if join is not None:
-            _join(console, stack, join, Receiver(uuid=uuid, message_endpoint=endpoint))
+        if training is not None:
+            _join(console, stack, training, Receiver(uuid=uuid, message_endpoint=endpoint))
         console.print("\nWaiting for notifications; Ctrl-C ends this.\n")
         while True:
             time.sleep(3600)
@@ -99,6 +105,7 @@ class Heard:
         attempt: which attempt of its notification it was, from 1.
         problem: why it was not verified; None if it was.
         answer: what was answered.
+        misdirected: whether it is signed, but not with this receiver's secret.
     """
 
     at: datetime
@@ -106,6 +113,7 @@ class Heard:
     attempt: int
     problem: str | None
     answer: Answer
+    misdirected: bool = False
 
 
 class Ear:
@@ -136,25 +144,30 @@ class Ear:
 
     def hear(self, request: Request, attempt: int) -> Answer:
         """Take a request, and decide the answer."""
-        at, problem = self._now(), None
+        at, problem, misdirected = self._now(), None, False
         try:
             verify(request.headers, request.body, self.secrets, now=at)
         except BadSecretError:
             raise
         except SignatureError as error:
-            problem = str(error)
+            problem, misdirected = str(error), isinstance(error, WrongSignatureError)
         if problem is not None:
             answer = Answer(_FORGED)
         elif self._forward is not None:
             answer = self._forward(request)
         else:
             answer = scripted(self._script, attempt)
-        self._show(Heard(at, request, attempt, problem, answer))
+        self._show(Heard(at, request, attempt, problem, answer, misdirected))
         return answer
 
 
-def render(heard: Heard) -> Text:
-    """A request as it is shown: what, whether verified, the ids, and the body."""
+def render(heard: Heard, *, width: int | None = None) -> Text:
+    """A request as it is shown: what, whether verified, the ids, and the body.
+
+    Args:
+        heard: the request, and what became of it.
+        width: how many characters fit into a line; None for a body in one line, however long.
+    """
     headers, request = heard.request.headers, heard.request
     said = Text()
     said.append(f"{heard.at.astimezone():%H:%M:%S}  ", style="dim")
@@ -167,7 +180,11 @@ def render(heard: Heard) -> Text:
     said.append(f"  → {'hung up' if status is None else status}\n", style=_style(status))
     again = f"  attempt {heard.attempt}" if heard.attempt > 1 else ""
     said.append(f"  webhook-id {printable(headers.get('webhook-id', 'none'))}{again}\n")
-    said.append(f"  {printable(request.body.decode(errors='replace'))}\n", style="dim")
+    body = printable(request.body.decode(errors="replace"))
+    lines = wrap(body, width - 2, break_on_hyphens=False) if width else [body]
+    said.append("".join(f"  {line}\n" for line in lines), style="dim")
+    if heard.misdirected:
+        said.append("  Is it for another receiver? Listen with --receiver UUID.\n", style="yellow")
     return said
 
 
@@ -210,9 +227,9 @@ def _introduce(console: Console, endpoint: str, uuid: str, secret: str) -> None:
             f"{uuid}\n",
             ("secret       ", "bold"),
             f"{secret}\n\n",
-            "To verify in Python:  ",
-            (f'verify(headers, body, "{secret}")\n', "cyan"),
-            ("                      from fl_notifications.receiver import verify", "cyan"),
+            "To verify in Python:\n",
+            ("  from fl_notifications.receiver import verify\n", "cyan"),
+            (f'  verify(headers, body, "{secret}")', "cyan"),
         ),
         soft_wrap=True,
     )
@@ -220,9 +237,8 @@ def _introduce(console: Console, endpoint: str, uuid: str, secret: str) -> None:
 
 def _join(console: Console, stack: Stack, training: str, receiver: Receiver) -> None:
     trainings = TrainingRepository(stack.client("dynamodb"), stack.output("TrainingsTable"))
-    uuid = find_training(stack, training).training_uuid
     try:
-        trainings.add_participant(uuid, receiver)
+        trainings.add_participant(training, receiver)
     except TrainingRepositoryError as error:
         raise CommandError(str(error)) from error
-    console.print(f"\nJoined training {uuid}, and stays a participant when this ends.")
+    console.print(f"\nJoined training {training}, and stays a participant when this ends.")

@@ -27,14 +27,24 @@ class StepKind(StrEnum):
     CONCLUDED = "concluded"
     CALLED_BACK = "called back"
     UNREADABLE = "unreadable"  # of none: nobody was told, as an item could not be read
+    OVERDUE = "overdue"  # of none: the round lasts longer than its deadline; or what followed
+
+
+OF_TRAININGS = frozenset({StepKind.UNREADABLE, StepKind.OVERDUE})
+"""Steps of a training as a whole, not of a notification."""
 
 
 TYPE_UNKNOWN = "type unknown"
 """Rejected by a client that does not know this type of notification: no failure of anybody's."""
 
 _UNREADABLE_ITEM = "unreadable item"
+_CHANGE_FOLLOWED = "change followed"
+_TRAINING_OVERDUE = "Training Overdue"
 _ITEM = re.compile(r"item '(.*)' of training '(.*)'")
 _PARTICIPANT = "PARTICIPANT#"
+
+_TOLD_BY = ('"step"', _UNREADABLE_ITEM, _CHANGE_FOLLOWED)
+"""A line of the log that has none of these is no step."""
 
 _RANK = {kind: rank for rank, kind in enumerate(StepKind)}
 
@@ -136,7 +146,7 @@ def parse_step(line: str) -> Step | None:
         The step, or None if the line doesn't tell of one.
     """
     start = line.find("{")
-    if start < 0 or ('"step"' not in line and _UNREADABLE_ITEM not in line):
+    if start < 0 or not any(told in line for told in _TOLD_BY):
         return None
     try:
         fields = json.loads(line[start:])
@@ -144,9 +154,11 @@ def parse_step(line: str) -> Step | None:
         return None
     if not isinstance(fields, dict):
         return None
-    return (
-        _unreadable(fields) if fields.get("message") == _UNREADABLE_ITEM else _from_fields(fields)
-    )
+    if fields.get("message") == _UNREADABLE_ITEM:
+        return _unreadable(fields)
+    if fields.get("message") == _CHANGE_FOLLOWED:
+        return _followed(fields)
+    return _from_fields(fields)
 
 
 def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
@@ -193,6 +205,15 @@ def _unreadable(fields: Mapping[str, Any]) -> Step | None:
     )
 
 
+def _followed(fields: Mapping[str, Any]) -> Step | None:
+    """The line that says what came of a round that is overdue."""
+    at, training_uuid = _time(fields.get("timestamp")), _text(fields.get("training_uuid"))
+    if at is None or training_uuid is None or fields.get("event") != _TRAINING_OVERDUE:
+        return None
+    reason = f"then: {fields.get('reason')}"
+    return Step(at=at, kind=StepKind.OVERDUE, training_uuid=training_uuid, reason=reason)
+
+
 def _from_fields(fields: Mapping[str, Any]) -> Step | None:
     at = _time(fields.get("timestamp"))
     training_uuid = _text(fields.get("training_uuid"))
@@ -215,10 +236,15 @@ def _from_fields(fields: Mapping[str, Any]) -> Step | None:
         if fields.get("type_unknown") is True
         else _text(fields.get("outcome")),
         status_code=_whole(fields.get("status_code")),
-        reason=_text(fields.get("reason")),
+        reason=_overdue(fields) if kind is StepKind.OVERDUE else _text(fields.get("reason")),
         latency_ms=_whole(fields.get("latency_ms")),
         queued_ms=_whole(fields.get("queued_ms")),
     )
+
+
+def _overdue(fields: Mapping[str, Any]) -> str:
+    where = f"{fields.get('state')}, round {fields.get('round')}"
+    return f"{where}: longer than its deadline (on_deadline: {fields.get('policy')})"
 
 
 def _time(value: Any) -> datetime | None:

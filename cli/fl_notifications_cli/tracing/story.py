@@ -7,7 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fl_notifications_cli.tracing.steps import TYPE_UNKNOWN, Step, StepKind, in_order, spelled
+from fl_notifications_cli.tracing.steps import (
+    OF_TRAININGS,
+    TYPE_UNKNOWN,
+    Step,
+    StepKind,
+    in_order,
+    spelled,
+)
 
 UNDECIDED = "undecided"
 """Shown for a notification that has no outcome yet."""
@@ -133,12 +140,14 @@ class TrainingStory:
         steps: all steps in order of time; may be empty.
         receivers: one story for each receiver, in the order in which they appear.
         unreadable: what could not be read, so that nobody was told, in order of time.
+        overdue: rounds that lasted longer than their deadline, and what followed, likewise.
     """
 
     training_uuid: str
     steps: tuple[Step, ...]
     receivers: tuple[ReceiverStory, ...]
     unreadable: tuple[Step, ...] = ()
+    overdue: tuple[Step, ...] = ()
 
     @property
     def notifications(self) -> tuple[NotificationStory, ...]:
@@ -171,7 +180,7 @@ def tell(training_uuid: str, steps: Iterable[Step]) -> TrainingStory:
     ordered = in_order(steps)
     by_notification: dict[tuple[str | int | None, ...], list[Step]] = {}
     for step in ordered:
-        if step.kind is StepKind.UNREADABLE:
+        if step.kind in OF_TRAININGS:
             continue
         by_notification.setdefault(step.notification_key, []).append(step)
     by_receiver: dict[str | None, list[NotificationStory]] = {}
@@ -186,8 +195,11 @@ def tell(training_uuid: str, steps: Iterable[Step]) -> TrainingStory:
         )
         for receiver, notifications in by_receiver.items()
     )
-    unreadable = tuple(step for step in ordered if step.kind is StepKind.UNREADABLE)
-    return TrainingStory(training_uuid, ordered, receivers, unreadable)
+    unreadable, overdue = (
+        tuple(step for step in ordered if step.kind is kind)
+        for kind in (StepKind.UNREADABLE, StepKind.OVERDUE)
+    )
+    return TrainingStory(training_uuid, ordered, receivers, unreadable, overdue)
 
 
 def tell_all(steps: Iterable[Step]) -> list[TrainingStory]:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from textwrap import wrap
 
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fl_notifications_cli.tracing.steps import TYPE_UNKNOWN, Step, StepKind
+from fl_notifications_cli.tracing.steps import OF_TRAININGS, TYPE_UNKNOWN, Step, StepKind
 from fl_notifications_cli.tracing.story import (
     OUTCOMES,
     UNDECIDED,
@@ -55,7 +55,32 @@ UNKNOWN = "\N{EN DASH}"
 _RIGHT = {"waiting", "in flight", "delayed", "oldest", "round", "participants", "age", "try"}
 _SHORTEST = 8
 _WIDE = 115
-_PIPED_WIDTH = 160
+_PIPED_WIDTH = 1_000
+"""Of what goes into a file or a pipe: no line of a table is broken there, so that grep finds it."""
+
+
+class Unbroken:
+    """A list in one sentence, broken over lines only between its parts.
+
+    Args:
+        head: What it begins with, without the space after it.
+        parts: What follows, with commas between.
+    """
+
+    def __init__(self, head: Text, parts: Iterable[Text]) -> None:
+        self._head = head
+        self._parts = list(parts)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Yield the lines; all but the first are indented."""
+        line = self._head.copy()
+        for number, part in enumerate(self._parts, 1):
+            text = part if number == len(self._parts) else part + Text(",")
+            if line.cell_len + 1 + text.cell_len > options.max_width:
+                yield line
+                line = Text(" ")
+            line.append(" ").append_text(text)
+        yield line
 
 
 type Name = Callable[[str], str | None]
@@ -113,18 +138,20 @@ def summary(story: TrainingStory, *, name: Name = nameless) -> RenderableType:
     begin, end = story.steps[0].at, story.steps[-1].at
     lines: list[RenderableType] = []
     head = Text()
-    head.append(f"Training {printable(story.training_uuid)}", style="bold")
+    head.append(f"Training {printable(story.training_uuid)}\n", style="bold")
     head.append(
-        f"\n{_day(begin)} {begin:%H:%M:%S} to "
-        f"{'' if _day(begin) == _day(end) else _day(end) + ' '}{end:%H:%M:%S} UTC\n"
+        f"{_day(begin)} {begin:%H:%M:%S} to "
+        f"{'' if _day(begin) == _day(end) else _day(end) + ' '}{end:%H:%M:%S} UTC"
     )
-    head.append(
-        f"{count(len(story.receivers), 'receiver')}, "
-        f"{count(len(story.notifications), 'notification')}: "
-    )
-    head.append_text(outcome_counts(story.outcomes))
     lines.append(head)
+    receivers, notifications = len(story.receivers), len(story.notifications)
+    if notifications:
+        told = f"{count(receivers, 'receiver')}, {count(notifications, 'notification')}:"
+        lines.append(Unbroken(Text(told), outcome_parts(story.outcomes)))
+    else:
+        lines.append(Text("No notifications.", style="yellow"))
     lines += _failures(story.failures, name)
+    lines += _overdue(story.overdue)
     lines += _not_announced(story.unreadable)
     return Group(*lines)
 
@@ -164,6 +191,20 @@ def _weight(follow_up: str | None) -> int:
     return 0 if "ERROR" in follow_up else 1 if "removed" in follow_up else 2
 
 
+def _overdue(steps: Sequence[Step]) -> Iterator[RenderableType]:
+    """Rounds that lasted longer than their deadline, and what followed."""
+    if not steps:
+        return
+    yield Text("\nOverdue", style="bold red")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    for step in steps:
+        table.add_row(
+            f"{_day(step.at)} {_time(step.at)}", Text(printable(step.reason or ""), "red")
+        )
+    yield table
+
+
 def _not_announced(unreadable: Sequence[Step]) -> Iterator[RenderableType]:
     """Changes that nobody was told of, as an item could not be read."""
     last: dict[str, Step] = {step.reason or "": step for step in unreadable}
@@ -171,9 +212,9 @@ def _not_announced(unreadable: Sequence[Step]) -> Iterator[RenderableType]:
     if last:
         yield Text("\nNot announced", style="bold red")
     for reason, step in last.items():
-        times = f", {numbers[reason]:,} times, last" if numbers[reason] > 1 else ""
+        times = f"{numbers[reason]:,} times, last " if numbers[reason] > 1 else ""
         yield Text(printable(reason), style="red")
-        yield _indented(Text(f"{_day(step.at)} {_time(step.at)}{times}"))
+        yield _indented(Text(f"{times}{_day(step.at)} {_time(step.at)}"))
     if last:
         yield _indented(
             Text(
@@ -204,7 +245,8 @@ def step_line(step: Step, *, width: int | None = None) -> Text:
     line.append(_time(step.at), style="dim")
     line.append(f"  {printable(step.receiver_uuid or step.training_uuid):<36}")
     name = notification_name(step.notification_type, step.round)
-    what = f"{step.kind.value:<12}  {result(step)}"
+    made = f"{step.kind.value} {step.attempt}" if _is_attempt(step) else step.kind.value
+    what = f"{made:<12}  {result(step)}"
     if width is None or len(line) + max(24, len(name)) + len(what) + 4 <= width:
         return line.append(f"  {name:<24}  ").append(what, style=_step_style(step))
     line.append(f"  {name}\n")
@@ -225,18 +267,43 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def outcome_counts(counts: Counter[str]) -> Text:
+def outcome_parts(counts: Counter[str]) -> list[Text]:
     """How many notifications ended how, the worst first."""
     known = [outcome for outcome in OUTCOMES if counts[outcome]]
     others = sorted(set(counts) - set(OUTCOMES))
-    parts = [
+    return [
         Text(
             f"{_MARKS.get(outcome, '?')} {counts[outcome]:,} {printable(outcome)}",
             style=STYLES.get(outcome, ""),
         )
         for outcome in [*known, *others]
-    ]
-    return Text(", ").join(parts) if parts else Text("none", style="dim")
+    ] or [Text("none", style="dim")]
+
+
+_STATES = ["ONGOING", "SWAG_ROUND", "MODEL_TEST", "INITIAL", "ERROR", "COMPLETED"]
+"""Running ones first: those that somebody may have to look after."""
+
+
+def state_rank(state: str) -> int:
+    """Where a state stands in a list; what is no state is first, as nobody is told of it."""
+    return _STATES.index(state) if state in _STATES else -1
+
+
+def state_counts(counts: Counter[str]) -> list[Text]:
+    """How many trainings are in which state."""
+    return [
+        Text(f"{counts[state]:,} {printable(state)}", style="dim" if state in _STATES else "yellow")
+        for state in sorted(counts, key=lambda each: (state_rank(each), each))
+    ] or [Text("none", style="dim")]
+
+
+def since(last_update: str | None, now: datetime) -> str:
+    """How long ago the FL server wrote a training; a dash if it has not said so readably."""
+    try:
+        at = datetime.fromisoformat(last_update or "")
+        return age((now - at).total_seconds())
+    except (ValueError, TypeError):  # TypeError: without a time zone
+        return UNKNOWN
 
 
 def marked(outcome: str) -> str:
@@ -282,12 +349,11 @@ def age(seconds: float) -> str:
     return f"{max(0, seconds):.0f} s"
 
 
-def _receiver_title(receiver: ReceiverStory, name: Name) -> Text:
+def _receiver_title(receiver: ReceiverStory, name: Name) -> Unbroken:
     title = Text()
     title.append(f"Receiver {printable(receiver.receiver_uuid or '(not named)')}", style="bold")
     title.append_text(_called(receiver.receiver_uuid or "", name))
-    title.append("  ")
-    return title.append_text(outcome_counts(receiver.outcomes))
+    return Unbroken(title.append(" "), outcome_parts(receiver.outcomes))
 
 
 def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
@@ -297,8 +363,12 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
     day = _day(receiver.steps[0].at)
     outcome = {n.steps[0].notification_key: n.outcome for n in receiver.notifications}
     ids_of_all = shortened([n.notification_id or "" for n in receiver.notifications])
+    built: set[tuple[str | int | None, ...]] = set()
     for step in receiver.steps:
         style = _step_style(step)
+        again = step.kind is StepKind.BUILT and step.notification_key in built
+        if step.kind is StepKind.BUILT:
+            built.add(step.notification_key)
         ended_badly = outcome[step.notification_key] in UNSUCCESSFUL
         day = _new_day(table, day, step.at)
         table.add_row(
@@ -309,8 +379,8 @@ def _receiver_table(receiver: ReceiverStory, width: int) -> Table:
             ),
             *([ids_of_all[step.notification_id or ""]] if width >= _WIDE else []),
             Text(step.kind.value, style=style),
-            str(step.attempt) if step.attempt is not None else "",
-            Text(result(step), style=style),
+            str(step.attempt) if step.attempt else "",
+            Text("again: the same id is told once" if again else result(step), style=style),
         )
     return table
 
@@ -320,13 +390,13 @@ def _what(story: NotificationStory) -> str:
     parts = [notification_name(story.notification_type, story.round)]
     parts += [story.why] if story.why else []
     ended = story.conclusion
-    if ended is not None and ended.attempt is not None:
+    if ended is not None and ended.attempt:
         parts.append(count(ended.attempt, "attempt"))
     return printable(", ".join(parts))
 
 
 def _step_style(step: Step) -> str:
-    if step.kind is StepKind.UNREADABLE:
+    if step.kind in OF_TRAININGS:
         return "bold red"
     if step.kind is StepKind.CONCLUDED:
         return STYLES.get(step.outcome or "", "")
@@ -335,6 +405,10 @@ def _step_style(step: Step) -> str:
     if step.kind is StepKind.HELD_BACK:
         return "yellow"
     return "green" if step.kind is StepKind.ATTEMPTED else "dim"
+
+
+def _is_attempt(step: Step) -> bool:
+    return step.kind is StepKind.ATTEMPTED and step.attempt is not None
 
 
 def _succeeded(step: Step) -> bool:
@@ -356,7 +430,10 @@ def result(step: Step) -> str:
     parts: list[str] = []
     if step.kind in {StepKind.ACKNOWLEDGED, StepKind.CONCLUDED} and step.outcome:
         parts.append(marked(step.outcome))
-    if said := why(step):
+    if step.kind is StepKind.DEPOSITED:
+        parts.append("its mailbox")
+    # What accepted has said is in the attempt's own line.
+    if (said := why(step)) and not (step.kind is StepKind.CONCLUDED and _succeeded(step)):
         parts.append(said)
     if step.latency_ms is not None:
         parts.append(f"in {_duration(step.latency_ms)}")

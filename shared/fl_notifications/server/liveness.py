@@ -208,7 +208,7 @@ def _has_mailbox(participant: Participant) -> bool:
 
 def _notices(participant: Participant, training_uuid: str, run: Run | None) -> list[_Notice]:
     """Ids of what the participant was told last, if it was, and of the run's start before it."""
-    if run is None:
+    if run is None or run.training.state == TrainingState.INITIAL:
         return []
     kind = _KINDS.get(run.training.state)
     source = run.ended.sequence if run.ended is not None else run.round_change

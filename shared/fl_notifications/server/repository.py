@@ -922,7 +922,7 @@ class _Place:
         if self.state not in allowed:
             raise WrongStateError(
                 f"training {self.training_uuid} is {self.state} in round {self.round},"
-                f" not {', '.join(sorted(allowed))}"
+                f" not {' or '.join(sorted(allowed))}"
             )
         if current_round is not None and current_round < self.round:
             raise WrongStateError(
