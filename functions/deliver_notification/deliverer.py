@@ -255,6 +255,7 @@ class _Invocation:
                 self._on.journal.repeated(delivery)
             return Step(delivery, before, known=True, is_news=is_news)
         if (reason := facts.why_superseded(delivery)) is not None:
+            self._note_building(delivery, before)
             entry = LedgerEntry(
                 attempts=before.attempts if before else 0,
                 outcome=OutcomeKind.SUPERSEDED,
@@ -306,6 +307,7 @@ class _Invocation:
         load = group.load
         address = load.facts.address_of(delivery)
         if address == MAILBOX_ENDPOINT:
+            self._note_building(delivery, before)
             self._for_mailboxes.append(group)
             return
         number = (before.attempts if before else 0) + 1
@@ -318,8 +320,11 @@ class _Invocation:
             self._unexpected(group, delivery, error)
             return
         self._under_way[post] = _Attempt(group, number, started)
-        if before is None and delivery.own:
-            # A program has sent it: its life in the log begins here, as nobody else writes there.
+        self._note_building(delivery, before)
+
+    def _note_building(self, delivery: Delivery, before: LedgerEntry | None) -> None:
+        """Log what was built outside of the stack when it is worked on first."""
+        if before is None and delivery.built_elsewhere is not None:
             self._on.journal.built(delivery, self._on.clock.now())
 
     def _wait_for_answers(self) -> None:

@@ -19,12 +19,22 @@ from fl_notifications.notifications.notification import (
 )
 from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, LedgerNotReadError
 from fl_notifications.outcomes.outcome import OutcomeKind
+from fl_notifications.server.tell_again import TellAgain
 from fl_notifications_cli.participants import ParticipantServer, flaky
 from tests.integration.faults import Faults
 from tests.integration.handlers import Function
 from tests.integration.stack import Stack
 from tests.log_lines import steps
-from tests.made import ACTOR, NOW, participant, training, uuid_of
+from tests.made import (
+    ACTOR,
+    NOW,
+    TRAINING_UUID,
+    participant,
+    participant_item,
+    training,
+    training_item,
+    uuid_of,
+)
 
 ONE, TWO = participant("one"), participant("two")
 
@@ -86,6 +96,41 @@ def test_what_a_program_sends_is_in_the_log_from_its_building_on(
         "attempted",
         "concluded",
     ]
+
+
+@pytest.mark.parametrize("mailbox", [False, True])
+def test_what_is_told_again_is_in_the_log_with_how_it_came_to_be(
+    stack: Stack, queue: DeliveryQueue, deliver: Function, *, mailbox: bool
+) -> None:
+    with ParticipantServer() as server:
+        endpoint = "mailbox:" if mailbox else server.add().message_endpoint
+        stack.put(training_item(), participant_item("one", message_endpoint=endpoint))
+        again = TellAgain(stack.dynamodb, stack.trainings_table, stack.ledger_table, queue)
+        again.tell(TRAINING_UUID, uuid_of("one"))
+        for _ in range(2):
+            deliver(stack.receive())
+
+    told = [(line["notification_type"], line["reason"]) for line in built(deliver)]
+    assert told == [("TRAINING_START", "told again"), ("UPDATE_ROUND_START", "told again")]
+
+
+def built(deliver: Function) -> list[dict[str, Any]]:
+    return [line for line in steps(deliver.lines) if line["step"] == "built"]
+
+
+def test_what_is_superseded_when_it_is_told_again_is_in_the_log_too(
+    stack: Stack, queue: DeliveryQueue, deliver: Function
+) -> None:
+    stack.put(training_item(), participant_item("one", message_endpoint="mailbox:"))
+    again = TellAgain(stack.dynamodb, stack.trainings_table, stack.ledger_table, queue)
+    again.tell(TRAINING_UUID, uuid_of("one"))
+    stack.put(training_item(round=4))
+
+    for _ in range(2):
+        deliver(stack.receive())
+
+    told = [line["step"] for line in steps(deliver.lines)]
+    assert told == ["built", "deposited", "built", "concluded"]
 
 
 def test_to_nobody_is_no_error(stack: Stack, queue: DeliveryQueue) -> None:

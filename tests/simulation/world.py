@@ -61,7 +61,7 @@ SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:simulated"
 WINDOW = 4
 TRANSACTION_SECONDS = 0.03
 REDRIVEN_AS = "redrivenAs"
-_NEW_KEYS = {"joined_at", "run", "started_at", "own"}
+_NEW_KEYS = {"joined_at", "run", "started_at", "own", "again"}
 _FUNCTION: Any = {"stack_name": "simulated", "log_level": "INFO"}
 
 

@@ -96,7 +96,7 @@ def test_keys_of_a_newer_version_are_ignored(nested: bool) -> None:  # noqa: FBT
     assert Delivery.model_validate(message) == delivery()
 
 
-ADDED = {"joined_at", "run", "started_at", "own"}
+ADDED = {"joined_at", "run", "started_at", "own", "again"}
 """What the first version did not know."""
 
 

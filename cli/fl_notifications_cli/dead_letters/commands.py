@@ -9,6 +9,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -99,11 +100,9 @@ def redrive(
     console.print(f"{done} put back, {len(left) + unseen} left.")
     if unseen:
         console.print(f"  {unseen} could not be seen just now: redrive once more for them.")
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
     for letter, why in left:
-        table.add_row(f"  {letter.message_id}", Text(printable(why), "red"))
-    console.print(table)
+        console.print(f"  {letter.message_id}")
+        console.print(Padding(Text(printable(why), "red"), (0, 0, 0, 4), expand=False))
     if left or unseen:
         raise typer.Exit(1)
 

@@ -18,8 +18,8 @@ def up() -> None:
     print(f"\nThe stack {stack.name} runs at {stack.endpoint_url}; 'make down' stops it.")
     print("It is described in .local/stack.json. Next, in each terminal:")
     print('  export PATH="$PWD/.venv/bin:$PATH"')
-    print("  fl-notifications listen     a participant on this machine, that shows what it is told")
-    print("  fl-notifications training   create a training, and lead it through its rounds")
+    print("  fl-notifications listen     a participant that shows what it is told")
+    print("  fl-notifications training   create a training, and lead it to its end")
     print("  fl-notifications status     how the stack is doing")
     print("  fl-notifications outputs    the names of its tables, queues and bus")
 

@@ -431,7 +431,7 @@ def result(step: Step) -> str:
     if step.kind in {StepKind.ACKNOWLEDGED, StepKind.CONCLUDED} and step.outcome:
         parts.append(marked(step.outcome))
     if step.kind is StepKind.DEPOSITED:
-        parts.append("in its mailbox")
+        parts.append("its mailbox")
     # What accepted has said is in the attempt's own line.
     if (said := why(step)) and not (step.kind is StepKind.CONCLUDED and _succeeded(step)):
         parts.append(said)

@@ -43,6 +43,7 @@ class Delivery(BaseModel):
         run: the sequence number of the change that began the training's run; None if unknown.
         started_at: the training's, as of the change.
         own: whether a program of the user's own has sent it: the table then decides nothing.
+        again: whether it repeats what is current to one receiver, as somebody asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -61,6 +62,12 @@ class Delivery(BaseModel):
     run: str | None = None
     started_at: str | None = None
     own: bool = False
+    again: bool = False
+
+    @property
+    def built_elsewhere(self) -> str | None:
+        """How it came to be, if not by a function of the stack; nobody has logged that then."""
+        return "sent by a program" if self.own else "told again" if self.again else None
 
     @property
     def knows_membership(self) -> bool:

@@ -117,6 +117,7 @@ class TellAgain:
                     "notification_id": str(uuid4()),
                     "callback_success": None,
                     "callback_error": None,
+                    "again": True,
                 }
             )
             for notification in _notifications(training, receiver)

@@ -82,14 +82,16 @@ class Journal:
         """The queue has accepted a notification.
 
         SQS also accepts, and drops, a duplicate: a participant's joining and the training's start
-        both build its `TRAINING_START`, often in one batch. That is logged once.
+        both build its `TRAINING_START`, often in one batch. That is logged once. What was built
+        outside of the stack is logged when it is delivered first, with how it came to be.
         """
         if delivery.notification_id in self._built:
             self.repeated(delivery)
             return
         if len(self._built) < REMEMBERED:
             self._built.add(delivery.notification_id)
-        self._step("built", delivery, queued_ms=_milliseconds(at - delivery.created_at))
+        queued = _milliseconds(at - delivery.created_at)
+        self._step("built", delivery, reason=delivery.built_elsewhere, queued_ms=queued)
         self._tally.count("Built", delivery.notification_type.value)
 
     @_never_raising
