@@ -1,12 +1,11 @@
 """The trainings table, as the functions read and change it."""
 
-import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from fl_notifications.aws.batches import BATCH_GET, Sleep, until_done
+from fl_notifications.aws.batches import Sleep, get_all
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
     Item,
@@ -38,10 +37,6 @@ _PROJECTION: Final[dict[str, Any]] = {
     "ProjectionExpression": "entity, message_endpoint, joined_at, model_uuid, #settings",
     "ExpressionAttributeNames": {"#settings": "settings"},
 }
-
-
-class NotReadError(Exception):
-    """Some requested items could not be read, after several retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +149,15 @@ class TrainingTable:
             ClientError: if the table refuses a call as a whole.
         """
         spelt = {*uuids, *(canonical(each) for each in uuids)}
-        items: list[Item] = []
-
-        def call(keys: list[Any]) -> list[Any]:
-            request: Any = {"Keys": keys, "ConsistentRead": True, **_PROJECTION}
-            answer = self._client.batch_get_item(RequestItems={self._table_name: request})
-            items.extend(answer["Responses"].get(self._table_name, []))
-            left: Any = answer.get("UnprocessedKeys", {}).get(self._table_name, {})
-            return list(left.get("Keys", []))
-
         keys = (participant_key(training_uuid, each) for each in sorted(spelt))
-        for batch in itertools.batched(keys, BATCH_GET):
-            if left := until_done(list(batch), call, sleep=self._sleep):
-                raise NotReadError(f"{len(left)} participants")
+        items = get_all(
+            self._client,
+            self._table_name,
+            keys,
+            sleep=self._sleep,
+            ConsistentRead=True,
+            **_PROJECTION,
+        )
         return _page(_with_key(items, training_uuid), None, set_aside)
 
     def count(self, training_uuid: str) -> int | None:
