@@ -17,6 +17,7 @@ from benchmarks.__main__ import RESULTS
 from benchmarks.measuring import CORE_MB, PROJECT
 from benchmarks.pipeline import ROUND, START
 from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.waiting import SHARDS
 
 PRICES: Final = Path(__file__).with_name("prices.json")
 PAGE: Final = PROJECT / "docs" / "cost.md"
@@ -298,15 +299,17 @@ def _idle(prices: dict[str, Any]) -> Iterator[str]:
         ("the dashboard (three are free in an account)", prices["cloudwatch_dashboard_month"]),
         ("the signing secret", prices["secret_month"]),
         (
-            "Lambda's polling of Deliveries (FIFO) and Callbacks",
-            polls * (prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
+            "Lambda's polling of Deliveries and FanOuts (FIFO), and Callbacks",
+            polls * (2 * prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
         ),
         (
-            "Sweep, once a minute, 0.1 s",
+            "Sweep, once a minute, 0.15 s, and its queries",
             sweeps
             * (
                 prices["lambda_million_requests"]
-                + gb_seconds("Sweep", 0.0, 0.1) * MILLION * prices["lambda_gb_second_x86_64"]
+                + gb_seconds("Sweep", 0.0, 0.15) * MILLION * prices["lambda_gb_second_x86_64"]
+                # Of an index, so eventually consistent.
+                + SHARDS * prices["dynamodb_million_read_units"] / 2
             ),
         ),
         ("keys: AWS's own encrypt tables and queues", 0.0),
