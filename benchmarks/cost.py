@@ -16,9 +16,12 @@ from typing import Any, Final
 from benchmarks.__main__ import RESULTS
 from benchmarks.measuring import CORE_MB, PROJECT
 from benchmarks.pipeline import ROUND, START
+from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.waiting import SHARDS
 
 PRICES: Final = Path(__file__).with_name("prices.json")
 PAGE: Final = PROJECT / "docs" / "cost.md"
+METRICS: Final = PROJECT / "docs" / "metrics.md"
 
 MEMORY_MB: Final = {
     "BuildNotifications": 1024,
@@ -78,16 +81,12 @@ def gb_seconds(function: str, cpu: float, waits: float) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one type of notification: CPU seconds and bytes of log for each one.
-
-    `reads` is how many items are looked at before each attempt.
-    """
+    """What was measured of one type of notification: CPU seconds and bytes of log for each one."""
 
     build: float
     deliver: float
     callback: float
     log_bytes: float
-    reads: int
 
     @classmethod
     def read(cls, results: dict[str, Any], kind: str) -> "Measured":
@@ -99,7 +98,6 @@ class Measured:
             deliver=seconds["deliver"],
             callback=seconds.get("callback", 0.0),
             log_bytes=sum(figure["log_bytes"].values()),
-            reads=2 if kind == ROUND else 1,
         )
 
 
@@ -138,8 +136,9 @@ def cost(
     requests = changes + batches + called_back
     # A batch is sent, received and deleted.
     queue_requests = 3 * batches
-    # Its ledger entry, in a round its participant, and the training once a batch.
-    reads = measured.reads * MILLION + batches + MILLION * assumed.participant_bytes / 4096
+    # Before an attempt its ledger entry, consistently (1 unit), and its participant (a half); once
+    # for a batch the training's run and the training; the builder reads pages, consistently.
+    reads = 1.5 * MILLION + 1.5 * batches + MILLION * assumed.participant_bytes / 4096
     stored_gb = MILLION * assumed.ledger_bytes / 1e9
     logged_gb = MILLION * measured.log_bytes / 1e9
     return {
@@ -160,9 +159,8 @@ def page(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) 
     yield "# Cost"
     yield ""
     yield "Made by `python -m benchmarks.cost`; do not edit. Dollars per million notifications in"
-    yield f"{prices['region']}, list prices as known on {prices['date']} and not looked up on AWS's"
-    yield "pricing pages (`benchmarks/prices.json`: check them there), with what was measured on"
-    yield f"{results['measured_at'][:10]} (`benchmarks/results.json`)."
+    yield f"{prices['region']}, list prices looked up on {prices['date']}, see [Prices](#prices),"
+    yield f"with what was measured on {results['measured_at'][:10]} (`benchmarks/results.json`)."
     for kind in (ROUND, START):
         measured = Measured.read(results, kind)
         yield ""
@@ -185,7 +183,8 @@ def page(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) 
     yield from _mailboxes(results, prices, assumed)
     yield from _idle(prices)
     yield from _alternatives(prices)
-    yield from _assumptions(assumed)
+    yield from _assumptions(prices, assumed)
+    yield from _prices(prices)
 
 
 def _rhythm(results: dict[str, Any], prices: dict[str, Any], assumed: Assumptions) -> Iterator[str]:
@@ -273,6 +272,22 @@ def _mailboxes(
     )
 
 
+def metrics_at_most() -> int:
+    """How many metrics of our own a stack can have, by the table of docs/metrics.md."""
+    types = [each.value for each in NotificationType]
+
+    def series(row: str) -> int:
+        """One for each type that the row names, else for all types; and one for all together."""
+        if "only with `stack`" in row:
+            return 1
+        named = sum(f"`{each}`" in row for each in types)
+        return (named or len(types)) + 1
+
+    _, _, rest = METRICS.read_text().partition("\n## Metrics\n")
+    section, _, _ = rest.partition("\n## ")
+    return sum(series(row) for row in section.splitlines() if row.startswith("| `"))
+
+
 def _idle(prices: dict[str, Any]) -> Iterator[str]:
     """What a stack costs that has nothing to do."""
     alarms = (PROJECT / "observability.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
@@ -284,15 +299,17 @@ def _idle(prices: dict[str, Any]) -> Iterator[str]:
         ("the dashboard (three are free in an account)", prices["cloudwatch_dashboard_month"]),
         ("the signing secret", prices["secret_month"]),
         (
-            "Lambda's polling of Deliveries (FIFO) and Callbacks",
-            polls * (prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
+            "Lambda's polling of Deliveries and FanOuts (FIFO), and Callbacks",
+            polls * (2 * prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
         ),
         (
-            "Sweep, once a minute, 0.1 s",
+            "Sweep, once a minute, 0.15 s, and its queries",
             sweeps
             * (
                 prices["lambda_million_requests"]
-                + gb_seconds("Sweep", 0.0, 0.1) * MILLION * prices["lambda_gb_second_x86_64"]
+                + gb_seconds("Sweep", 0.0, 0.15) * MILLION * prices["lambda_gb_second_x86_64"]
+                # Of an index, so eventually consistent.
+                + SHARDS * prices["dynamodb_million_read_units"] / 2
             ),
         ),
         ("keys: AWS's own encrypt tables and queues", 0.0),
@@ -309,8 +326,10 @@ def _idle(prices: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"Our own metrics cost {metric:.2f} each for a month in which they are there in every "
-        "hour, and by the hour otherwise: at most some 30 dollars for a stack that always works, "
-        "nothing for one that has nothing to do. A warm environment reads the secret once a minute "
+        f"hour, and by the hour otherwise: for the {metrics_at_most()} that there can be "
+        f"([metrics](metrics.md#metrics)) at most {metrics_at_most() * metric:.0f} dollars for a "
+        "stack that always works and tells all types, nothing for one that has nothing to do. A "
+        "warm environment reads the secret once a minute "
         f"({prices['secret_million_reads']:.2f} per million reads). With KMS's own key for "
         f"DynamoDB "
         "(`SSEEnabled`) each table would cost up to a call of KMS every five minutes for each "
@@ -361,7 +380,7 @@ def _alternatives(prices: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _assumptions(assumed: Assumptions) -> Iterator[str]:
+def _assumptions(prices: dict[str, Any], assumed: Assumptions) -> Iterator[str]:
     yield ""
     yield "## What is assumed, and what is left out"
     yield ""
@@ -381,9 +400,29 @@ def _assumptions(assumed: Assumptions) -> Iterator[str]:
         "of the ledger and a line more. With `LogLevel=WARN` most of CloudWatch Logs goes, "
         "and with it what `trace` could tell. Left out are the writes of the trainings table, "
         "which "
-        "the FL server makes anyway, and data transferred to the internet (0.09 a GB; a "
-        "POST and its answer are about 1 KB, 3 KB with a TLS handshake)."
+        "the FL server makes anyway, and data transferred to the internet "
+        f"({prices['internet_gb']:.2f} a GB; a POST and its answer are about 1 KB, 3 KB with a TLS "
+        "handshake)."
     )
+
+
+def _prices(prices: dict[str, Any]) -> Iterator[str]:
+    """Where each price was seen."""
+    yield ""
+    yield "## Prices"
+    yield ""
+    yield (
+        "AWS's own pages load most prices by a script, so that stored copies of them lack them; "
+        "these were looked up where others quote them, and none differed from what was "
+        "assumed before. Check those that matter to you on AWS's pages, for your region."
+    )
+    yield ""
+    yield "| price | dollars | seen at | as of |"
+    yield "|---|---:|---|---|"
+    for source in prices["seen"]:
+        for name in source["prices"]:
+            said = f"{prices[name]:.10f}".rstrip("0").rstrip(".")
+            yield f"| `{name}` | {said} | {source['at']} | {source['as_of']} |"
 
 
 def main() -> None:

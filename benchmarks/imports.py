@@ -14,7 +14,10 @@ MODULES = tuple(
     f"functions.{name}.app"
     for name in (
         "build_notifications",
+        "fan_out",
         "deliver_notification",
+        "mailbox",
+        "sweep",
         "callback_success",
         "callback_failure",
     )

@@ -1,4 +1,4 @@
-"""Compares what checkov has found (its JSON, on standard input) with what is accepted."""
+"""Compares what checkov and cdk-nag have found (their reports, as files) with what is accepted."""
 
 import json
 import sys
@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 ACCEPTED = Path(__file__).with_name("accepted.yaml")
+PACKS = {"AwsSolutions", "Serverless"}
 
 
-def found(report: Any) -> dict[str, set[str]]:
+def found_by_checkov(report: Any) -> dict[str, set[str]]:
     """The logical ids of the resources that each check failed for."""
     by_check = defaultdict(set)
     for part in report if isinstance(report, list) else [report]:
@@ -21,6 +22,23 @@ def found(report: Any) -> dict[str, set[str]]:
         for each in part["results"]["failed_checks"]:
             by_check[each["check_id"]].add(each["resource"].rpartition(".")[2])
     return by_check
+
+
+def found_by_nag(report: Any) -> dict[str, set[str]]:
+    """The same, by cdk-nag's rules."""
+    by_rule = {}
+    packs = [part for part in report["pluginReports"] if part["pluginName"] in PACKS]
+    if {part["pluginName"] for part in packs} != PACKS:
+        sys.exit("cdk-nag has not reported")
+    for part in packs:
+        for each in part["violations"]:
+            if "threw an error" in each["description"]:
+                sys.exit(f"cdk-nag could not check {each['ruleName']}")
+            places = each["violatingConstructs"]
+            by_rule[each["ruleName"]] = {
+                place["constructPath"].rpartition("/")[2] for place in places
+            }
+    return by_rule
 
 
 def complaints(
@@ -39,6 +57,9 @@ def complaints(
 
 
 if __name__ == "__main__":
-    wrong = complaints(found(json.load(sys.stdin)), yaml.safe_load(ACCEPTED.read_text()))
-    print("\n".join(wrong) or "checkov: every finding is accepted, with its reason", flush=True)
+    checkov, nag = (json.loads(Path(each).read_text()) for each in sys.argv[1:])
+    findings = {**found_by_checkov(checkov), **found_by_nag(nag)}
+    wrong = complaints(findings, yaml.safe_load(ACCEPTED.read_text()))
+    done = f"checkov and cdk-nag: {len(findings)} findings, each accepted with its reason"
+    print("\n".join(wrong) or done, flush=True)
     sys.exit(bool(wrong))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -45,6 +46,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 """The checkout that this is installed from, if it is."""
 
 _FUNCTION_URL = re.compile(r"https://([a-z0-9]+)\.lambda-url\.[a-z0-9-]+\.on\.aws/?")
+
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 
 LOCAL_KEY = "test"
 """Access key and secret of the emulator's root user."""
@@ -242,8 +245,13 @@ def _describe(name: str, region: str | None, endpoint_url: str | None) -> Stack:
         name=name,
         region=client.meta.region_name,
         endpoint_url=endpoint_url,
-        outputs=read_outputs(found, endpoint_url),
+        outputs=read_outputs(found, endpoint_url or _of_an_emulator(client.meta.endpoint_url)),
     )
+
+
+def _of_an_emulator(endpoint_url: str) -> str | None:
+    """Return where the caller's own settings lead (`AWS_ENDPOINT_URL`), if that is this machine."""
+    return endpoint_url if urlsplit(endpoint_url).hostname in _THIS_MACHINE else None
 
 
 def read_outputs(described: "StackTypeDef", endpoint_url: str | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 With `E2E_STACK` a stack that is there already, on AWS or wherever boto3's own settings lead; with
 `E2E_RECEIVERS` participants at that address, which has to forward requests to `E2E_PORT` here.
+What cannot run there is skipped, each with its reason: see `_why_not`.
 """
 
 import os
@@ -20,7 +21,7 @@ _HERE = Path(__file__).parent
 _STACK = pytest.StashKey[Stack]()
 _SHOWN_LINES = 60
 _NAME = os.environ.get("E2E_STACK")
-_RECEIVERS = os.environ.get("E2E_RECEIVERS")
+_RECEIVERS = os.environ.get("E2E_RECEIVERS", "")
 _PORT = int(os.environ.get("E2E_PORT") or 8080)
 
 
@@ -30,17 +31,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             # The first one waits for the stack.
             item.add_marker(pytest.mark.timeout(400))
-            if _NAME and (reason := _why_not(item)) is not None:
+            if _NAME and (reason := _why_not(item)):
                 item.add_marker(pytest.mark.skip(reason))
 
 
 def _why_not(item: pytest.Item) -> str | None:
     """Why a test cannot run against a stack that it has not started itself; None if it can."""
+    if (marker := item.get_closest_marker("local")) is not None:
+        reason: str = marker.args[0]
+        return reason
     fixtures = set(getattr(item, "fixturenames", ()))
     if "local_stack" in fixtures:
-        return "it needs the local stack's own processes"
-    if not _RECEIVERS and fixtures & {"participants", "fl_server"}:
+        return "it kills functions' processes, which only the local stack has here"
+    if not _RECEIVERS and fixtures & {"participants", "long_lived"}:
         return "participants need an address that the stack can reach: RECEIVERS=https://…"
+    if _RECEIVERS.startswith("https:") and item.get_closest_marker("lost_connection"):
+        return "a participant closes its connection, and who forwards https answers 502 for it"
     return None
 
 

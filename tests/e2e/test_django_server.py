@@ -38,6 +38,18 @@ def server(stack: Stack, setting: dict[str, Any]) -> Iterator[dict[str, Any]]:
     clients.given.clear()
 
 
+@pytest.fixture
+def events_queue(stack: Stack) -> Iterator[str]:
+    """The queue of this server's events; without its rule the bus can be deleted again."""
+    events, sqs, bus = stack.client("events"), stack.client("sqs"), stack.output("OutcomesBus")
+    name = f"server-{uuid4().hex[:8]}"
+    yield queue.make(events, sqs, bus, name)
+    events.remove_targets(Rule=name, EventBusName=bus, Ids=["1"])
+    events.delete_rule(Name=name, EventBusName=bus)
+    for url in sqs.list_queues(QueueNamePrefix=name)["QueueUrls"]:
+        sqs.delete_queue(QueueUrl=url)
+
+
 def user(participant: Participant) -> User:
     made: User = User.objects.create(
         pk=UUID(participant.uuid), message_endpoint=participant.message_endpoint
@@ -77,16 +89,13 @@ def state(training: Training) -> str:
 
 @pytest.mark.usefixtures("server")
 def test_a_training_goes_on_without_who_rejects(
-    stack: Stack, participants: ParticipantServer
+    stack: Stack, events_queue: str, participants: ParticipantServer
 ) -> None:
     one, two = participants.add(name="one"), participants.add(rejecting(1), name="two")
     actor = participants.add(name="actor")
     healthy, refusing = user(one), user(two)
     training = made(user(actor), healthy, refusing)
-    sqs = stack.client("sqs")
-    url = queue.make(
-        stack.client("events"), sqs, stack.output("OutcomesBus"), f"server-{uuid4().hex[:8]}"
-    )
+    sqs, url = stack.client("sqs"), events_queue
     trainer.start(training)
     told(two, "UPDATE_ROUND_START 0")
     trainer.upload(training, healthy)
@@ -172,9 +181,8 @@ def test_two_web_workers_at_once_lose_nobody(
 def _arguments(stack: Stack) -> dict[str, Any]:
     """As a settings module would have them."""
     client = stack.client("dynamodb")
+    own = {"aws_access_key_id": LOCAL_KEY, "aws_secret_access_key": LOCAL_KEY}
     return {
         "endpoint_url": client.meta.endpoint_url,
         "region_name": client.meta.region_name,
-        "aws_access_key_id": LOCAL_KEY,
-        "aws_secret_access_key": LOCAL_KEY,
-    }
+    } | (own if stack.local else {})

@@ -21,6 +21,8 @@ from fl_notifications_cli.participants import ParticipantServer, rejecting
 from fl_notifications_cli.secret import read_secret
 from fl_notifications_cli.stack import Stack, new_client
 
+pytestmark = pytest.mark.local("their programs listen at 127.0.0.1")
+
 EXAMPLES = PROJECT / "examples"
 WITHIN_SECONDS = 60.0
 ALL = [

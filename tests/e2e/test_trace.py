@@ -26,6 +26,8 @@ from fl_notifications_cli.participants import (
 from fl_notifications_cli.stack import Stack
 from tests.browser.chromium import BROWSER, DRIVER, chromium
 
+pytestmark = pytest.mark.local("one of its participants goes down, which none behind RECEIVERS can")
+
 WITHIN_SECONDS = 180
 
 

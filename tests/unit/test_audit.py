@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.audit import ACCEPTED, complaints, found
+from tools.audit import ACCEPTED, PACKS, complaints, found_by_checkov, found_by_nag
 
 ACCEPTING: dict[str, dict[str, Any]] = {
     "ONE": {"reason": "?"},
@@ -33,7 +33,32 @@ def test_what_is_accepted_in_vain_is_named() -> None:
 
 def test_a_report_that_has_read_nothing_is_no_good_report() -> None:
     with pytest.raises(SystemExit, match="could not read"):
-        found({"summary": {"parsing_errors": 0, "resource_count": 0}, "results": {}})
+        found_by_checkov({"summary": {"parsing_errors": 0, "resource_count": 0}, "results": {}})
+
+
+def nag(*violations: dict[str, Any]) -> dict[str, Any]:
+    return {"pluginReports": [{"pluginName": pack, "violations": violations} for pack in PACKS]}
+
+
+def test_what_nag_finds_is_known_by_rule_and_logical_id() -> None:
+    violation = {
+        "ruleName": "Rule[Detail]",
+        "description": "?",
+        "violatingConstructs": [{"constructPath": "template/template/Queue"}],
+    }
+    assert found_by_nag(nag(violation)) == {"Rule[Detail]": {"Queue"}}
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"pluginReports": []},
+        nag({"ruleName": "R", "description": "Rule threw an error", "violatingConstructs": []}),
+    ],
+)
+def test_a_rule_that_was_not_applied_is_no_good_report(report: dict[str, Any]) -> None:
+    with pytest.raises(SystemExit, match="cdk-nag"):
+        found_by_nag(report)
 
 
 def test_every_accepted_finding_says_what_and_why() -> None:

@@ -1092,7 +1092,11 @@ def test_the_local_environment_allows_receivers_on_this_machine_alone_and_waits_
 def test_both_environments_build_and_deploy_with_parameters_that_exist(environment: str) -> None:
     config = samconfig()[environment]
     assert config["global"]["parameters"]["stack_name"] == "fl-notifications"
-    assert config["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+    # The second as a template with a transform nests another one.
+    assert config["deploy"]["parameters"]["capabilities"] == [
+        "CAPABILITY_IAM",
+        "CAPABILITY_AUTO_EXPAND",
+    ]
     parameters(overrides(environment))
 
 

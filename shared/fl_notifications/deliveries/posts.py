@@ -69,9 +69,8 @@ class Posts:
 
     def close(self) -> None:
         """Give up what is under way."""
-        for post, _ in self._waiting.values():
-            post.steps.close()
-        self._waiting.clear()
+        for fileno in list(self._waiting):
+            self._taken(fileno).steps.close()
 
     def _serve(self, until: float, enough: float = float("inf")) -> None:
         """Let all go on until a moment, or until enough have ended."""

@@ -1,29 +1,38 @@
 """An FL server, and what outsiders see of the deployed stack."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from fl_notifications_cli.participants import ParticipantServer
 from fl_notifications_cli.stack import Stack
-from tests.e2e.pipeline.kit import FlServer, MasterSecret, Outcomes, QueueReader, Rule
+from tests.e2e.pipeline.kit import (
+    FlServer,
+    MasterSecret,
+    NobodyThere,
+    Outcomes,
+    QueueReader,
+    Rule,
+    listening,
+)
 from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining
 
 
 @pytest.fixture(scope="session")
-def fl_server(stack: Stack, long_lived: ParticipantServer) -> FlServer:
+def fl_server(stack: Stack, outcomes: Outcomes) -> FlServer:
     """An FL server that writes to the stack's trainings table."""
-    return FlServer(stack, long_lived.add(name="whoever ordered it"))
+    return FlServer(stack, NobodyThere(), outcomes)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def outcomes(stack: Stack) -> Outcomes:
+def outcomes(stack: Stack) -> Iterator[Outcomes]:
     """All outcomes, from before the first training on."""
-    return Outcomes(stack)
+    with listening(stack, {"source": ["fl.notifications"]}) as reader:
+        yield Outcomes(reader)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def success_rule(stack: Stack) -> Rule:
+def success_rule(stack: Stack) -> Iterator[Rule]:
     """The rule of CallbackSuccess, disabled but where a test wants it: it only logs.
 
     The emulator starts a new worker for every event that comes while the others are busy, which
@@ -31,7 +40,8 @@ def success_rule(stack: Stack) -> Rule:
     """
     rule = Rule.with_callback(stack, "training_notification_callback_success")
     rule.disable()
-    return rule
+    yield rule
+    rule.enable()
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,27 @@ from tests.e2e.pipeline.kit import (
     some_uuid,
     update,
 )
-from tests.e2e.pipeline.policy_cases import POLICY_CASES, PolicyTraining, at_first_round
+from tests.e2e.pipeline.policy_cases import (
+    DOWN,
+    POLICY_CASES,
+    PolicyTraining,
+    at_first_round,
+)
 
 LONG: Final = 120.0
 """Until a participant that is down has failed: six attempts, 15 s of waiting between them."""
 
-GOES_ON: Final = [name for name, case in POLICY_CASES.items() if case.reason is None]
-ENDS: Final = [name for name, case in POLICY_CASES.items() if case.reason is not None]
+
+def _names(*, goes_on: bool) -> list[Any]:
+    return [
+        pytest.param(name, marks=pytest.mark.lost_connection) if case.bad is DOWN else name
+        for name, case in POLICY_CASES.items()
+        if (case.reason is None) is goes_on
+    ]
+
+
+GOES_ON: Final = _names(goes_on=True)
+ENDS: Final = _names(goes_on=False)
 
 
 @pytest.mark.parametrize("name", GOES_ON)
@@ -253,6 +267,7 @@ def test_who_cannot_be_told_does_not_count(
     eventually(lambda: training.state, lambda state: state == "ERROR", "ERROR")
 
 
+@pytest.mark.lost_connection
 @pytest.mark.parametrize("policy", ["strict", "quorum"])
 def test_the_failure_of_one_membership_does_not_concern_the_next(
     policy: str, fl_server: FlServer, participants: ParticipantServer, outcomes: Outcomes

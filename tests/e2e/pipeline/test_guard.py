@@ -7,7 +7,7 @@ by default. The guard's own tests have many more.
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import pytest
@@ -103,11 +103,9 @@ class Listener:
 @pytest.fixture(scope="module")
 def hostile(
     fl_server: FlServer, stack: Stack
-) -> Iterator[tuple[TrainingItem, Mapping[str, Participant], Listener, Participant]]:
-    """Everybody joins at once, and one with a proper endpoint last."""
-    with ExitStack() as exits:
-        listener = exits.enter_context(Listener())
-        good = exits.enter_context(ParticipantServer()).add()
+) -> Iterator[tuple[TrainingItem, Mapping[str, Participant], Listener]]:
+    """Everybody joins at once."""
+    with Listener() as listener:
         training = fl_server.training(state="ONGOING")
         fl_server.let_it_be_read()
         endpoints = {name: make(listener.port) for name, make in ENDPOINTS.items()}
@@ -118,17 +116,23 @@ def hostile(
             name: Participant(name, some_uuid(), endpoint, always())
             for name, endpoint in endpoints.items()
         }
-        training.join(*joined.values(), good)
-        yield training, joined, listener, good
+        training.join(*joined.values())
+        yield training, joined, listener
 
 
-@pytest.mark.parametrize("name", [*ENDPOINTS, "own service"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *ENDPOINTS,
+        pytest.param("own service", marks=pytest.mark.local("its address is another one on AWS")),
+    ],
+)
 def test_a_hostile_endpoint_fails_at_once(
     name: str,
-    hostile: tuple[TrainingItem, Mapping[str, Participant], Listener, Participant],
+    hostile: tuple[TrainingItem, Mapping[str, Participant], Listener],
     outcomes: Outcomes,
 ) -> None:
-    training, joined, _, _ = hostile
+    training, joined, _ = hostile
 
     event: Any = outcomes.wait_for(training, joined[name])
 
@@ -139,11 +143,18 @@ def test_a_hostile_endpoint_fails_at_once(
     assert "127.0.0.1" not in detail["reason"], "a reason of ours, with nothing from outside"
 
 
+LISTENS_HERE: Final = pytest.mark.local("it listens at this machine's own addresses")
+
+
+@LISTENS_HERE
 def test_nobody_is_connected_to(
-    hostile: tuple[TrainingItem, Mapping[str, Participant], Listener, Participant],
+    hostile: tuple[TrainingItem, Mapping[str, Participant], Listener],
     outcomes: Outcomes,
+    participants: ParticipantServer,
 ) -> None:
-    training, joined, listener, good = hostile
+    training, joined, listener = hostile
+    good = participants.add()
+    training.join(good)
     for participant in (*joined.values(), good):
         outcomes.wait_for(training, participant)
 
@@ -151,10 +162,11 @@ def test_nobody_is_connected_to(
     assert good.labels == [START]
 
 
+@LISTENS_HERE
 def test_the_listener_would_have_noticed(
-    hostile: tuple[TrainingItem, Mapping[str, Participant], Listener, Participant],
+    hostile: tuple[TrainingItem, Mapping[str, Participant], Listener],
 ) -> None:
-    _, _, listener, _ = hostile
+    _, _, listener = hostile
     before = listener.connections
     with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as connection:
         assert connection.recv(1) == b""

@@ -359,6 +359,30 @@ def bridge(token: str, url: str, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def invite(stack: Stack, receiver_uuid: str, directory: Path) -> str:
+    """What the command prints, for a stack that it finds as it is found here."""
+    named = ["--stack-name", stack.name]
+    if stack.local:
+        description = {
+            "endpoint_url": stack.endpoint_url,
+            "region": stack.region,
+            "stack_name": stack.name,
+            "outputs": dict(stack.outputs),
+        }
+        (directory / ".local").mkdir()
+        (directory / ".local" / "stack.json").write_text(json.dumps(description))
+        named = []
+    command = Path(sys.executable).parent / "fl-notifications"
+    done = subprocess.run(
+        [command, "invite", receiver_uuid, *named],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
 def test_the_stock_client_takes_part_in_a_whole_training_without_an_open_port(
     stack: Stack,
     fl_server: FlServer,
@@ -366,22 +390,7 @@ def test_the_stock_client_takes_part_in_a_whole_training_without_an_open_port(
     stock_client: StockClient,
     tmp_path: Path,
 ) -> None:
-    command = Path(sys.executable).parent / "fl-notifications"
-    stack_file = tmp_path / ".local"
-    stack_file.mkdir()
-    (stack_file / "stack.json").write_text(
-        json.dumps(
-            {
-                "endpoint_url": stack.endpoint_url,
-                "region": stack.region,
-                "stack_name": stack.name,
-                "outputs": dict(stack.outputs),
-            }
-        )
-    )
-    token = subprocess.run(
-        [command, "invite", box.uuid], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    token = invite(stack, box.uuid, tmp_path)
     log = tmp_path / "bridge.log"
     process = bridge(token, stock_client.url, log)
 

@@ -20,7 +20,7 @@ from tests.e2e.pipeline.kit import (
     TrainingItem,
     eventually,
     expect,
-    listen,
+    listening,
     log_lines,
     update,
 )
@@ -178,8 +178,6 @@ def test_a_user_adds_a_callback_with_one_rule(
     """A program sends a notification of its own, and names the callbacks."""
     takes, refuses = participants.add(), participants.add(always(403))
     item = fl_server.training(state="COMPLETED")
-    well = listen(stack, "all-is-well", {"detail": {"callback": ["all_is_well"]}})
-    badly = listen(stack, "all-is-lost", {"detail": {"callback": ["all_is_lost"]}})
     training = Training(
         training_uuid=item.uuid,
         state=TrainingState.COMPLETED,
@@ -188,16 +186,20 @@ def test_a_user_adds_a_callback_with_one_rule(
         actor=Receiver(uuid=takes.uuid, message_endpoint=takes.message_endpoint),
     )
 
-    sent = TrainingFinishedNotification.from_training(
-        training, [Receiver(uuid=refuses.uuid, message_endpoint=refuses.message_endpoint)]
-    ).send(
-        "all_is_well",
-        "all_is_lost",
-        queue=DeliveryQueue(stack.client("sqs"), stack.output("DeliveriesQueueUrl")),
-    )
+    with (
+        listening(stack, {"detail": {"callback": ["all_is_well"]}}) as well,
+        listening(stack, {"detail": {"callback": ["all_is_lost"]}}) as badly,
+    ):
+        sent = TrainingFinishedNotification.from_training(
+            training, [Receiver(uuid=refuses.uuid, message_endpoint=refuses.message_endpoint)]
+        ).send(
+            "all_is_well",
+            "all_is_lost",
+            queue=DeliveryQueue(stack.client("sqs"), stack.output("DeliveriesQueueUrl")),
+        )
 
-    assert len(sent) == 2
-    for queue, receiver in ((well, takes), (badly, refuses)):
-        [message] = queue.wait_for(lambda _message: True, "the callback's event")
-        assert message.json["detail"]["receiver_uuid"] == receiver.uuid
-        assert receiver.labels == [FINISHED]
+        assert len(sent) == 2
+        for queue, receiver in ((well, takes), (badly, refuses)):
+            [message] = queue.wait_for(lambda _message: True, "the callback's event")
+            assert message.json["detail"]["receiver_uuid"] == receiver.uuid
+            assert receiver.labels == [FINISHED]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from fl_notifications_cli.participants import ParticipantServer, always, flaky
 from fl_notifications_cli.stack import Stack, new_client
@@ -21,24 +21,30 @@ from tests.e2e.pipeline.kit import (
     update,
 )
 
+EMPTY_ANSWERS: Final = 5
+
 
 def records_of(stack: Stack, training: TrainingItem) -> list[dict[str, Any]]:
     """The stream's records of a training, as Lambda gets them."""
     table = stack.client("dynamodb").describe_table(TableName=training.table)["Table"]
     streams = new_client("dynamodbstreams", stack.region, stack.endpoint_url)
     stream = table["LatestStreamArn"]
-    [shard] = streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"]
-    iterator = streams.get_shard_iterator(
-        StreamArn=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
     found = []
-    while iterator and (answer := streams.get_records(ShardIterator=iterator))["Records"]:
-        found += [
-            record
-            for record in answer["Records"]
-            if record["dynamodb"]["Keys"]["training_uuid"]["S"] == training.uuid
-        ]
-        iterator = answer.get("NextShardIterator")
+    for shard in streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"]:
+        iterator = streams.get_shard_iterator(
+            StreamArn=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        # On AWS there are empty answers before the end, and none that says that it is the end.
+        empty = 0
+        while iterator and empty < EMPTY_ANSWERS:
+            answer = streams.get_records(ShardIterator=iterator)
+            empty = 0 if answer["Records"] else empty + 1
+            found += [
+                record
+                for record in answer["Records"]
+                if record["dynamodb"]["Keys"]["training_uuid"]["S"] == training.uuid
+            ]
+            iterator = answer.get("NextShardIterator")
     return [json.loads(json.dumps(record, default=datetime.timestamp)) for record in found]
 
 
@@ -49,11 +55,23 @@ def deliveries_paused(stack: Stack) -> Iterator[None]:
     [mapping] = client.list_event_source_mappings(
         FunctionName=function_name(stack, "DeliverNotification")
     )["EventSourceMappings"]
+
+    def become(state: str) -> None:
+        # On AWS it takes up to a minute.
+        eventually(
+            lambda: client.get_event_source_mapping(UUID=mapping["UUID"])["State"],
+            lambda seen: seen == state,
+            f"{state} deliveries",
+            seconds=180,
+        )
+
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     try:
+        become("Disabled")
         yield
     finally:
         client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+        become("Enabled")
 
 
 def test_a_record_that_is_processed_again_is_not_sent_again(

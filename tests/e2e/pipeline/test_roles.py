@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from fl_notifications_cli.stack import Stack, new_client
-from tests.e2e.pipeline.kit import function_name, item_of, some_uuid
+from tests.e2e.pipeline.kit import eventually, function_name, item_of, some_uuid
 
 type Clients = Callable[[str], Any]
 
@@ -23,10 +23,6 @@ FUNCTIONS: Final = (
     "CallbackSuccess",
     "CallbackFailure",
 )
-MAY_BE_ASSUMED: Final = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
-}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +34,14 @@ def sessions(stack: Stack) -> Iterator[Mapping[str, Clients]]:
     """
     iam = new_client("iam", stack.region, stack.endpoint_url)
     sts = new_client("sts", stack.region, stack.endpoint_url)
+    caller = sts.get_caller_identity()
+    account = ":".join((*caller["Arn"].split(":")[:2], "iam:", caller["Account"], "root"))
+    may_be_assumed = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"}
+        ],
+    }
     trusts: dict[str, str] = {}
     found: dict[str, Clients] = {}
     try:
@@ -49,13 +53,29 @@ def sessions(stack: Stack) -> Iterator[Mapping[str, Clients]]:
             trusts[name] = json.dumps(
                 iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
             )
-            iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(MAY_BE_ASSUMED))
-            credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-            found[function] = _clients(stack, credentials)
+            iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(may_be_assumed))
+            found[function] = _clients(stack, _assume(sts, arn))
         yield found
     finally:
         for name, document in trusts.items():
             iam.update_assume_role_policy(RoleName=name, PolicyDocument=document)
+
+
+def _assume(sts: Any, role: str) -> Mapping[str, str]:
+    """Assume a role, as soon as AWS has heard everywhere that this is allowed."""
+
+    def attempt() -> Mapping[str, str] | None:
+        try:
+            given: Mapping[str, str] = sts.assume_role(RoleArn=role, RoleSessionName="test")[
+                "Credentials"
+            ]
+        except sts.exceptions.ClientError:
+            return None
+        return given
+
+    credentials = eventually(attempt, bool, f"may assume {role}")
+    assert credentials is not None
+    return credentials
 
 
 def _clients(stack: Stack, credentials: Mapping[str, str]) -> Clients:

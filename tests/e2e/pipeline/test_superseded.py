@@ -4,7 +4,7 @@ A receiver is busy when it is told something for the first time, and while it sa
 changes: so the change is certain to come before the second attempt. All cases run at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -167,25 +167,24 @@ class Begun:
 
 
 @pytest.fixture(scope="module")
-def begun(fl_server: FlServer) -> Iterator[Mapping[str, Begun]]:
+def begun(fl_server: FlServer, long_lived: ParticipantServer) -> Mapping[str, Begun]:
     """All cases, begun at once."""
-    with ParticipantServer() as server:
-        cases: dict[str, Begun] = {}
-        for name, case in CASES.items():
-            behaviour = BusyOnce(case.waiting)
-            participant = server.add(behaviour, name=name)
-            training = fl_server.training(participant, state="INITIAL", options=NOBODY_NEEDED)
-            behaviour.act = partial(case.change, training, participant)
-            training.write("ONGOING")
-            cases[name] = Begun(training, participant, [])
-        for name, case in CASES.items():
-            one = cases[name]
-            one.told = [START] if case.waiting == START else [START, update(0)]
-            for state, round_number in case.states:
-                arrived(one.participant, len(one.told))
-                one.training.write(state, round_number)
-                one.told.append(case.waiting)
-        yield cases
+    cases: dict[str, Begun] = {}
+    for name, case in CASES.items():
+        behaviour = BusyOnce(case.waiting)
+        participant = long_lived.add(behaviour, name=name)
+        training = fl_server.training(participant, state="INITIAL", options=NOBODY_NEEDED)
+        behaviour.act = partial(case.change, training, participant)
+        training.write("ONGOING")
+        cases[name] = Begun(training, participant, [])
+    for name, case in CASES.items():
+        one = cases[name]
+        one.told = [START] if case.waiting == START else [START, update(0)]
+        for state, round_number in case.states:
+            arrived(one.participant, len(one.told))
+            one.training.write(state, round_number)
+            one.told.append(case.waiting)
+    return cases
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.reason])

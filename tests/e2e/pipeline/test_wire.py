@@ -26,6 +26,7 @@ from tests.e2e.pipeline.kit import (
 )
 from tests.receivers.wire import Receiver, status
 
+BARE = pytest.mark.local("its receivers are bare sockets at 127.0.0.1")
 OWN_MODEL = "00000000-0000-4000-8000-00000000000a"
 
 
@@ -100,6 +101,7 @@ def whole(fl_server: FlServer) -> Iterator[Whole]:
         yield Whole(training, stays, goes, stays.wait_for(told), goes.wait_for(3))
 
 
+@BARE
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
@@ -142,6 +144,7 @@ def test_an_error_always_has_a_reason(
     assert request.message["body"] == {"data": {"reason": reason, "round": 3}}
 
 
+@BARE
 def test_every_request_is_a_plain_post_of_known_length(whole: Whole) -> None:
     assert len(whole.raw) == 6
     for raw in whole.raw:
