@@ -81,16 +81,12 @@ def gb_seconds(function: str, cpu: float, waits: float) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one type of notification: CPU seconds and bytes of log for each one.
-
-    `reads` is how many items are looked at before each attempt.
-    """
+    """What was measured of one type of notification: CPU seconds and bytes of log for each one."""
 
     build: float
     deliver: float
     callback: float
     log_bytes: float
-    reads: int
 
     @classmethod
     def read(cls, results: dict[str, Any], kind: str) -> "Measured":
@@ -102,7 +98,6 @@ class Measured:
             deliver=seconds["deliver"],
             callback=seconds.get("callback", 0.0),
             log_bytes=sum(figure["log_bytes"].values()),
-            reads=2 if kind == ROUND else 1,
         )
 
 
@@ -141,8 +136,9 @@ def cost(
     requests = changes + batches + called_back
     # A batch is sent, received and deleted.
     queue_requests = 3 * batches
-    # Its ledger entry, in a round its participant, and the training once a batch.
-    reads = measured.reads * MILLION + batches + MILLION * assumed.participant_bytes / 4096
+    # Before an attempt its ledger entry, consistently (1 unit), and its participant (a half); once
+    # for a batch the training's run and the training; the builder reads pages, consistently.
+    reads = 1.5 * MILLION + 1.5 * batches + MILLION * assumed.participant_bytes / 4096
     stored_gb = MILLION * assumed.ledger_bytes / 1e9
     logged_gb = MILLION * measured.log_bytes / 1e9
     return {

@@ -28,7 +28,7 @@ MADE: Final = {
 
 SECTIONS: Final = {
     "Start": ["index.md", "examples.md", "changelog.md"],
-    "Guides": ["migrating.md", "receivers.md", "operating.md"],
+    "Guides": ["migrating.md", "callbacks.md", "operating.md"],
     "How it works": ["architecture.md", "glossary.md", "decisions.md"],
     "Figures": ["metrics.md", "cost.md", "scale.md"],
 }
