@@ -300,7 +300,9 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
 def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | None:
     """What the page has to say about what it does not show."""
     told = [f"Not announced: {reason}." for reason in {step.reason for step in story.unreadable}]
-    told += [f"Overdue at {step.at:%H:%M:%S}: {step.reason}." for step in story.overdue]
+    if story.overdue:
+        steps = "; ".join(f"{step.at:%H:%M:%S} {step.reason}" for step in story.overdue)
+        told.append(f"Overdue: {steps}.")
     parts = []
     if wanted.receiver is not None:
         parts.append(f"only receiver {wanted.receiver}")

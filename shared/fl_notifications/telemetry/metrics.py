@@ -51,8 +51,8 @@ class Tally:
     def observe(
         self, name: str, kind: str | None, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
-        """Record a value, in milliseconds unless a unit is given."""
-        self._values[kind].setdefault((name, unit), []).append(value)
+        """Record a value to a tenth, in milliseconds unless a unit is given."""
+        self._values[kind].setdefault((name, unit), []).append(round(value, 1))
 
     def flush(self) -> None:
         """Write the collected metrics, and start empty again."""
@@ -71,7 +71,8 @@ class Tally:
                 }
                 stamp = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
                 told = {name: each for (name, _), each in values.items()}
-                print(json.dumps({"_aws": stamp, **dimensions, **told}))  # noqa: T201 - Lambda's way
+                line = json.dumps({"_aws": stamp, **dimensions, **told}, separators=(",", ":"))
+                print(line)  # noqa: T201 - Lambda's way
 
 
 def _in_parts(metrics: Mapping[_Name, list[float]]) -> Iterator[dict[_Name, list[float]]]:
