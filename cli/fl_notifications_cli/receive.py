@@ -55,6 +55,7 @@ def receive(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    print("Asking the mailbox; Ctrl-C ends this.", file=sys.stderr)
     try:
         with mailbox:
             mailbox.run(_printed if forward_to is None else Forwarder(forward_to))
