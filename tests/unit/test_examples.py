@@ -54,7 +54,7 @@ def test_systemd_has_no_complaint_about_the_bridges_unit(tmp_path: Path) -> None
         given.read_text().replace(f"ExecStart={command} ", f"ExecStart={sys.executable} ")
     )
 
-    verify = [SYSTEMD_ANALYZE or "", "verify", "--man=no", unit]
+    verify = [SYSTEMD_ANALYZE or "", "verify", "--man=no", str(unit)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
