@@ -250,7 +250,18 @@ def body_changed(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "MessageBody": entry["MessageBody"].replace("global_model_uuid", "model_uuid")}
 
 
+def never_rotated(answer: Any) -> Any:
+    return {**answer, "SecretString": "first master secret"}
+
+
+def nobody_is_unreadable(entry: dict[str, Any]) -> dict[str, Any]:
+    """Another event in place of that of an unreadable item."""
+    kind = entry["DetailType"]
+    return {**entry, "DetailType": "Nothing" if kind == "Participant Unreadable" else kind}
+
+
 _count = iter(range(10**9))
+LARGE = Plan((HEALTHY,) * 12, policy="quorum", min_participants=1)
 BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "messages that the queue refused are forgotten": (
         "what a change calls for is built",
@@ -489,6 +500,30 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         Altered(
             answers={"query": nobody_has_reported}, requests={"transact_write_items": unconditional}
         ),
+    ),
+    "the secret is read once, and never again": (
+        "the signature is the receiver's",
+        Scenario(
+            plans=(Plan((HEALTHY,) * 2),),
+            steps=(
+                Step(0.5, A.START),
+                *(Step(200.0, A.ROTATE),) * 2,
+                Step(200.0, A.NEXT_ROUND),
+            ),
+        ),
+        Altered(answers={"get_secret_value": never_rotated}),
+    ),
+    "what a fan-out cannot read is not told": (
+        "an unreadable participant is told to the bus",
+        Scenario(
+            plans=(LARGE,),
+            steps=(
+                Step(0.5, A.START),
+                Step(5.0, A.BREAK_PARTICIPANT),
+                Step(5.0, A.NEXT_ROUND),
+            ),
+        ),
+        Altered(requests={"put_events": every_entry(nobody_is_unreadable)}),
     ),
     "the body is another one": (
         "the body is as documented",

@@ -15,8 +15,8 @@ def commands(text: str) -> list[str]:
 
 
 def test_the_first_success_in_the_readme_is_the_example_that_is_run() -> None:
-    section = README.split("## A first success")[1].split("\n## ")[0]
-    shown = commands(section.split("```sh")[1].split("```")[0])
+    section = README.split("## A first success")[1].split("**A receiver of your own**")[0]
+    shown = commands("".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)))
     script = (PROJECT / "examples" / "hello" / "hello.sh").read_text()
     run = commands(re.sub(r"\"| --port .*", "", script.replace("$PORT", "8900")))
 

@@ -76,9 +76,7 @@ class Story:
         self._until("the late one accepts the start", lambda: _all([late], START))
         self._until("the survivors accept round 0", lambda: _all(survivors, ROUND_0))
 
-        self._view.say(
-            "The unreachable are tried again, with growing pauses; then the policy rules"
-        )
+        self._view.say("The unreachable are tried again, ever later; then the policy rules")
         self._until(
             "the one that is down is removed, as there is a quorum",
             lambda: down.participant.uuid not in self._record.participants(quorum),

@@ -123,13 +123,16 @@ class LiveTable:
             self._entries = self._record.ledger(self._productions)
         self._live.update(self._draw(), refresh=True)
 
-    def _draw(self) -> Group:
+    def finish(self) -> None:
+        """Redraw for the last time, with nothing that still goes on."""
+        self._entries = self._record.ledger(self._productions)
+        self._live.update(self._draw(going_on=False), refresh=True)
+
+    def _draw(self, *, going_on: bool = True) -> Group:
         elapsed = time.time() - self._began
         turning = _SPINNER[int(elapsed * _REDRAWS_PER_SECOND) % len(_SPINNER)]
-        return Group(
-            *(self._table(production) for production in self._productions),
-            Text(f"{turning} {elapsed:5.1f} s  {self._text}", style="dim"),
-        )
+        now = [Text(f"{turning} {elapsed:5.1f} s  {self._text}", style="dim")] if going_on else []
+        return Group(*(self._table(production) for production in self._productions), *now)
 
     def _table(self, production: Production) -> Table:
         table = Table(
@@ -190,4 +193,4 @@ def shown(
     with Live(console=console, auto_refresh=False, transient=False) as live:
         table = LiveTable(productions, began, record, live)
         yield table
-        table.refresh()
+        table.finish()
