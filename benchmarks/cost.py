@@ -28,7 +28,7 @@ MEMORY_MB: Final = {
     "FanOut": CORE_MB,
     "DeliverNotification": 512,
     "Mailbox": 512,
-    "Sweep": 256,
+    "Sweep": CORE_MB,
     "CallbackSuccess": 256,
     "CallbackFailure": 256,
 }
@@ -303,11 +303,11 @@ def _idle(prices: dict[str, Any]) -> Iterator[str]:
             polls * (2 * prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
         ),
         (
-            "Sweep, once a minute, 0.15 s, and its queries",
+            "Sweep, once a minute, 0.03 s, and its queries",
             sweeps
             * (
                 prices["lambda_million_requests"]
-                + gb_seconds("Sweep", 0.0, 0.15) * MILLION * prices["lambda_gb_second_x86_64"]
+                + gb_seconds("Sweep", 0.0, 0.03) * MILLION * prices["lambda_gb_second_x86_64"]
                 # Of an index, so eventually consistent.
                 + SHARDS * prices["dynamodb_million_read_units"] / 2
             ),
@@ -400,7 +400,8 @@ def _assumptions(prices: dict[str, Any], assumed: Assumptions) -> Iterator[str]:
         "of the ledger and a line more. With `LogLevel=WARN` most of CloudWatch Logs goes, "
         "and with it what `trace` could tell. Left out are the writes of the trainings table, "
         "which "
-        "the FL server makes anyway, and data transferred to the internet "
+        "the FL server makes anyway, point-in-time recovery of two tables (by the gigabyte), and "
+        "data transferred to the internet "
         f"({prices['internet_gb']:.2f} a GB; a POST and its answer are about 1 KB, 3 KB with a TLS "
         "handshake)."
     )

@@ -215,6 +215,29 @@ def last_outcome_counts(request: dict[str, Any]) -> dict[str, Any]:
     return without("ConditionExpression")(request)
 
 
+def not_due_yet(request: dict[str, Any]) -> dict[str, Any]:
+    """What is due within the hour counts as due."""
+    values = request.get("ExpressionAttributeValues", {})
+    if ":now" not in values:
+        return request
+    sooner = {":now": {"N": str(int(values[":now"]["N"]) + 3500)}}
+    return {**request, "ExpressionAttributeValues": {**values, **sooner}}
+
+
+def not_of_sweep(entry: dict[str, Any]) -> dict[str, Any]:
+    """Nobody is told what was not acknowledged."""
+    if json.loads(entry["Detail"]).get("reason") != "not acknowledged in time":
+        return entry
+    return {**entry, "Source": "nobody"}
+
+
+def never_failed(request: dict[str, Any]) -> dict[str, Any]:
+    """The ledger gets another entry instead of that of what was not acknowledged."""
+    if request.get("ExpressionAttributeValues", {}).get(":outcome") != {"S": "failed"}:
+        return request
+    return {**request, "Key": elsewhere(request["Key"])}
+
+
 def without_deposits(request: dict[str, Any]) -> dict[str, Any]:
     tables = dict(request["RequestItems"])
     for put in tables.get(WAITING, []):
@@ -488,6 +511,21 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         "an acknowledgement is answered with the outcome that counts",
         RUNS[f"a mailbox: {Mail.TWO.value}"],
         Altered(requests={"update_item": last_outcome_counts}),
+    ),
+    "a sweep does not wait for the deadline": (
+        "a notification may wait as long as promised",
+        RUNS[f"a mailbox: {Mail.NEVER.value}"],
+        Altered(requests={"query": not_due_yet}),
+    ),
+    "a sweep deletes what it has told nobody": (
+        "a callback runs",
+        RUNS[f"a mailbox: {Mail.NEVER.value}"],
+        Altered(requests={"put_events": every_entry(not_of_sweep)}),
+    ),
+    "a sweep tells what is not in the ledger": (
+        "what is told is in the ledger",
+        RUNS[f"a mailbox: {Mail.NEVER.value}"],
+        Altered(requests={"update_item": never_failed}),
     ),
     "a deposit is forgotten": (
         "a notification ends",
