@@ -196,6 +196,9 @@ def _plans(draw: st.DrawFn, focus: Focus) -> Plan:
             st.sampled_from((None, "event", "error", "remove_unaccepted", "remove_unreported"))
         ),
         late_joiners=draw(st.sampled_from((None, "current_round"))),
+        selected=draw(st.sampled_from((None, None, None, (), (0,), (0, 1, 2)))),
+        settings=draw(st.booleans()),
+        announce_removals=draw(st.booleans()),
         moved=draw(st.sampled_from((None, HEALTHY, MAILBOXES[Mail.PROMPT]))),
     )
 
