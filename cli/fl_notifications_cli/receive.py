@@ -41,8 +41,8 @@ def receive(
     """Fetch a participant's notifications from its mailbox: no open port, outbound only.
 
     Runs until it is stopped. With --forward-to, what the local server answers is acknowledged: 2xx
-    accepts, 408, 425, 429 and 5xx mean later, all else rejects. Without, each is printed as a line
-    of JSON, and accepted.
+    accepts, 408, 425, 429 and 5xx (but 501 and 505) mean later, all else rejects. Without, each is
+    printed as a line of JSON, and accepted.
     """
     mailbox = _mailbox(token, token_file)
     logging.basicConfig(

@@ -62,7 +62,7 @@ class Evidence:
         strict_participants: who is one of the second.
         ledger: all entries about both.
         master_secret: that the receivers' secrets are derived from.
-        waiting: messages in the queue of deliveries.
+        waiting: messages in the queue of deliveries that were not there before.
         new_dead_letters: messages that came into dead-letter queues meanwhile.
         missed: what was waited for in vain.
     """
