@@ -142,7 +142,7 @@ class OverdueCallback:
             uuid, joined_at = uuid_of(item), item.get("joined_at", {}).get("S")
             if uuid is None or not told.includes(uuid):
                 continue
-            if not _is_after(joined_at, event.began_at):
+            if not is_after(joined_at, event.began_at):
                 waited_for[_notice(event, uuid, joined_at)] = item
         if policy is OnDeadline.REMOVE_UNACCEPTED:
             for notice, entry in self.ledger.entries(waited_for).items():
@@ -197,7 +197,7 @@ def _progress_id(event: TrainingOverdue) -> str:
     return f"overdue#{event.training_uuid}#{event.sequence}"
 
 
-def _is_after(joined_at: str | None, moment: datetime) -> bool:
+def is_after(joined_at: str | None, moment: datetime) -> bool:
     """Whether somebody joined after a moment; not if that is missing or cannot be read."""
     try:
         return joined_at is not None and datetime.fromisoformat(joined_at) > moment
