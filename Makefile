@@ -101,7 +101,7 @@ e2e: tools ## Only the end-to-end tests (STACK=name: against that stack, RECEIVE
 
 docs: $(VENV) ## Build the documentation as a site into .local/site, and check its links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build >.local/docs.log 2>&1 || { cat .local/docs.log; exit 1; }
-	@echo "The documentation is in .local/site/index.html"
+	@echo "The documentation is in .local/site/index.html. With its search: $(BIN)/python -m http.server -d .local/site"
 
 ## Upkeep
 

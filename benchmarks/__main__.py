@@ -29,10 +29,12 @@ from benchmarks.measuring import (
 )
 from benchmarks.pipeline import ROUND, START
 from benchmarks.report import Figure, show
+from fl_notifications.aws.clients import CONNECTIONS
 
 RESULTS: Final = PROJECT / "benchmarks" / "results.json"
 NOTIFICATIONS: Final = 1000
 POLLS: Final = 500
+SILENT: Final = 1000
 PARTICIPANTS: Final = 100_000
 MANY: Final = 1_000_000
 PEER_WORKERS: Final = 2
@@ -218,6 +220,19 @@ class Bench:
             values = _series(each[name] for each in results)
             yield Figure(f"mailbox, a poll: {name}", values, "CPU ms", bar, foreign)
 
+    def sweep(self, runs: int) -> Iterator[Figure]:
+        """Participants that never acknowledge, all due at once: until all are concluded."""
+        for threads, bar in ((CONNECTIONS, 1.6), (0, None)):
+            results, foreign = self._repeat(
+                runs,
+                lambda: self._child("sweep", str(SILENT), str(threads), servers=False),  # noqa: B023
+            )
+            each = _series(found["seconds"] / SILENT * 1000 for found in results)
+            cpu = _series(found["cpu"] / SILENT * 1000 for found in results).middle
+            how = f"{threads} shards at once" if threads else "one shard after the other"
+            name = f"sweep of {SILENT:,} that are silent, {how}"
+            yield Figure(name, each, "ms each", bar, foreign, f"{cpu:.2f} of them CPU")
+
     def imports(self, runs: int) -> Iterator[Figure]:
         """What it takes to import each handler's module."""
 
@@ -284,6 +299,7 @@ def _log_bytes(log: str, kind: str) -> dict[str, float]:
 PARTS: Final = {
     "cpu": 5,
     "polls": 5,
+    "sweep": 3,
     "imports": 7,
     "faults": 5,
     "fan_out": 3,

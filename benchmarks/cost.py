@@ -17,6 +17,7 @@ from benchmarks.__main__ import RESULTS
 from benchmarks.measuring import CORE_MB, PROJECT
 from benchmarks.pipeline import ROUND, START
 from fl_notifications.notification_type import NotificationType
+from fl_notifications.outcomes.waiting import SHARDS
 
 PRICES: Final = Path(__file__).with_name("prices.json")
 PAGE: Final = PROJECT / "docs" / "cost.md"
@@ -27,7 +28,7 @@ MEMORY_MB: Final = {
     "FanOut": CORE_MB,
     "DeliverNotification": 512,
     "Mailbox": 512,
-    "Sweep": 256,
+    "Sweep": CORE_MB,
     "CallbackSuccess": 256,
     "CallbackFailure": 256,
 }
@@ -80,16 +81,12 @@ def gb_seconds(function: str, cpu: float, waits: float) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one type of notification: CPU seconds and bytes of log for each one.
-
-    `reads` is how many items are looked at before each attempt.
-    """
+    """What was measured of one type of notification: CPU seconds and bytes of log for each one."""
 
     build: float
     deliver: float
     callback: float
     log_bytes: float
-    reads: int
 
     @classmethod
     def read(cls, results: dict[str, Any], kind: str) -> "Measured":
@@ -101,7 +98,6 @@ class Measured:
             deliver=seconds["deliver"],
             callback=seconds.get("callback", 0.0),
             log_bytes=sum(figure["log_bytes"].values()),
-            reads=2 if kind == ROUND else 1,
         )
 
 
@@ -140,8 +136,9 @@ def cost(
     requests = changes + batches + called_back
     # A batch is sent, received and deleted.
     queue_requests = 3 * batches
-    # Its ledger entry, in a round its participant, and the training once a batch.
-    reads = measured.reads * MILLION + batches + MILLION * assumed.participant_bytes / 4096
+    # Before an attempt its ledger entry, consistently (1 unit), and its participant (a half); once
+    # for a batch the training's run and the training; the builder reads pages, consistently.
+    reads = 1.5 * MILLION + 1.5 * batches + MILLION * assumed.participant_bytes / 4096
     stored_gb = MILLION * assumed.ledger_bytes / 1e9
     logged_gb = MILLION * measured.log_bytes / 1e9
     return {
@@ -302,15 +299,17 @@ def _idle(prices: dict[str, Any]) -> Iterator[str]:
         ("the dashboard (three are free in an account)", prices["cloudwatch_dashboard_month"]),
         ("the signing secret", prices["secret_month"]),
         (
-            "Lambda's polling of Deliveries (FIFO) and Callbacks",
-            polls * (prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
+            "Lambda's polling of Deliveries and FanOuts (FIFO), and Callbacks",
+            polls * (2 * prices["sqs_fifo_million_requests"] + prices["sqs_million_requests"]),
         ),
         (
-            "Sweep, once a minute, 0.1 s",
+            "Sweep, once a minute, 0.03 s, and its queries",
             sweeps
             * (
                 prices["lambda_million_requests"]
-                + gb_seconds("Sweep", 0.0, 0.1) * MILLION * prices["lambda_gb_second_x86_64"]
+                + gb_seconds("Sweep", 0.0, 0.03) * MILLION * prices["lambda_gb_second_x86_64"]
+                # Of an index, so eventually consistent.
+                + SHARDS * prices["dynamodb_million_read_units"] / 2
             ),
         ),
         ("keys: AWS's own encrypt tables and queues", 0.0),

@@ -129,8 +129,9 @@ def main(participants: int, cpu_seconds: float) -> dict[str, float]:
             deliveries_queue_url="deliveries.fifo",
             stream_dlq_url="stream-dlq",
             fan_outs_queue_url="fan-outs.fifo",
+            outcomes_bus="outcomes",
         ),
-        Clients(dynamodb=client, sqs=client),
+        Clients(dynamodb=client, sqs=client, events=client),
         Journal(make_logger("million"), Tally("benchmark")),
     )
     event = fan_out_event(participants)

@@ -98,28 +98,30 @@ class _Raw(BytesIO):
 
 
 def _waiting(number: int) -> list[WaitingNotification]:
-    actor = Receiver(uuid=RECEIVER, message_endpoint="mailbox:")
+    now = datetime.now(UTC)
+    return [mailbox_notification(f"n{each}", str(each), RECEIVER, now) for each in range(number)]
+
+
+def mailbox_notification(
+    notification_id: str, sequence_number: str, receiver: str, at: datetime
+) -> WaitingNotification:
+    """A notification of a round, as it waits in a receiver's mailbox for an hour."""
     training = Training(
         training_uuid=TRAINING,
         state=TrainingState.ONGOING,
         round=3,
         model_uuid=TRAINING,
-        actor=actor,
+        actor=Receiver(uuid=RECEIVER, message_endpoint="mailbox:"),
     )
-    participant = Participant(uuid=RECEIVER, message_endpoint="mailbox:")
+    participant = Participant(uuid=receiver, message_endpoint="mailbox:")
     notification = TrainingRoundStartNotification.from_training(training, [participant])
-    now = datetime.now(UTC)
-    (delivery,) = notification.deliveries(source="1", created_at=now)
-    hour = timedelta(hours=1)
-    return [
-        WaitingNotification.deposited(
-            delivery.model_copy(update={"notification_id": f"n{each}"}),
-            str(each),
-            at=now,
-            deadline=hour,
-        )
-        for each in range(number)
-    ]
+    (delivery,) = notification.deliveries(source="1", created_at=at)
+    return WaitingNotification.deposited(
+        delivery.model_copy(update={"notification_id": notification_id}),
+        sequence_number,
+        at=at,
+        deadline=timedelta(hours=1),
+    )
 
 
 def mailbox(aws: Aws) -> Mailbox:

@@ -48,6 +48,11 @@ CASES: Final[tuple[tuple[str, Case], ...]] = (
     ("1,000, 10 % never answer, 10 functions", Case(1000, dead=0.1, functions=10, at_first=10)),
     ("10,000, 10 functions", Case(10_000, functions=10, at_first=10)),
     ("100,000, 10 functions", Case(100_000, functions=10, at_first=10)),
+    (
+        "100,000, 10 % never answer, 10 functions",
+        Case(100_000, dead=0.1, functions=10, at_first=10),
+    ),
+    ("100,000, 10 % never answer", Case(100_000, dead=0.1)),
 )
 
 

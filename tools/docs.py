@@ -28,7 +28,7 @@ MADE: Final = {
 
 SECTIONS: Final = {
     "Start": ["index.md", "examples.md", "changelog.md"],
-    "Guides": ["migrating.md", "receivers.md", "operating.md"],
+    "Guides": ["migrating.md", "callbacks.md", "operating.md"],
     "How it works": ["architecture.md", "glossary.md", "decisions.md"],
     "Figures": ["metrics.md", "cost.md", "scale.md"],
 }
@@ -45,6 +45,9 @@ FOLDERS: Final = (
     ("telemetry", "Log lines, metrics, traces."),
 )
 """The folders of the library in the order of the reference; the two ends of the wire first."""
+
+FIRST: Final = ("repository", "notification", "model", "delivery", "outcome")
+"""Modules with which a folder's page begins; the others follow by name."""
 
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
 _FENCE: Final = re.compile(r"^(```|~~~)")
@@ -110,9 +113,13 @@ def _outside_of_code(markdown: str, mended: Any) -> Iterator[str]:
 def _reference(folder: str, about: str) -> str:
     """A page for a folder of the library: its modules, one after the other."""
     modules = sorted(
-        ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
-        for path in (LIBRARY / folder).rglob("*.py")
-        if not path.name.startswith("_") and path.name != "apps.py"
+        (
+            ".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts)
+            for path in (LIBRARY / folder).rglob("*.py")
+            if not path.name.startswith("_") and path.name != "apps.py"
+        ),
+        # What Django runs is no interface, and comes last.
+        key=lambda name: (".management." in name, name.split(".")[-1] not in FIRST, name),
     )
     blocks = "\n\n".join(f"::: {module}" for module in modules)
     return f"# fl_notifications.{folder}\n\n{about}\n\n{blocks}\n"

@@ -13,7 +13,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from fl_notifications.server.liveness import Liveness, NotReadError, ParticipantStatus
+from fl_notifications.aws.batches import NotReadError
+from fl_notifications.server.liveness import Liveness, ParticipantStatus
 from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.options import Region, StackName
 from fl_notifications_cli.progress import working

@@ -42,6 +42,14 @@ COMMANDS = {
 them, and its docstring is the help; a Typer app is a group of commands. The module is imported only
 when the command is used."""
 
+PANELS = {
+    "The local stack": ("demo", "up", "down", "invoke", "outputs"),
+    "Trainings": ("training", "trainings", "participants", "trace", "tell-again"),
+    "Receivers": ("listen", "ring", "secret", "invite", "receive"),
+    "Looking after it": ("status", "dead-letters", "redrive"),
+}
+"""The commands as the help groups them, in this order."""
+
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -59,7 +67,7 @@ class _LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Typer's signature
         """Return the names in the order in which the help shows them."""
-        return list(COMMANDS)
+        return [name for names in PANELS.values() for name in names]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or None if there is no such."""
@@ -71,8 +79,9 @@ class _LazyGroup(TyperGroup):
             single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
             single.command(cmd_name, context_settings=HELP)(found)
             found = single
-        command = typer.main.get_command(found)
+        command: Any = typer.main.get_command(found)
         command.name = cmd_name
+        command.rich_help_panel = next(panel for panel in PANELS if cmd_name in PANELS[panel])
         for each in (command, *getattr(command, "commands", {}).values()):
             for parameter in (*each.params, each.get_help_option(ctx)):
                 _labelled(parameter)

@@ -41,8 +41,8 @@ def receive(
     """Fetch a participant's notifications from its mailbox: no open port, outbound only.
 
     Runs until it is stopped. With --forward-to, what the local server answers is acknowledged: 2xx
-    accepts, 408, 425, 429 and 5xx mean later, all else rejects. Without, each is printed as a line
-    of JSON, and accepted.
+    accepts, 408, 425, 429 and 5xx (but 501 and 505) mean later, all else rejects. Without, each is
+    printed as a line of JSON, and accepted.
     """
     mailbox = _mailbox(token, token_file)
     logging.basicConfig(
@@ -55,6 +55,7 @@ def receive(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    print("Asking the mailbox; Ctrl-C ends this.", file=sys.stderr)
     try:
         with mailbox:
             mailbox.run(_printed if forward_to is None else Forwarder(forward_to))

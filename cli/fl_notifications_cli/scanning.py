@@ -186,6 +186,43 @@ def find_training(stack: Stack, text: str) -> TrainingRow:
     return rows[0]
 
 
+def find_participant(stack: Stack, training_uuid: str, text: str) -> str:
+    """The participant of a training that a uuid, or the beginning of one, means.
+
+    A whole uuid is returned as it is usually spelt: it may be the actor's.
+
+    Raises:
+        CommandError: no participant begins so, or more than one.
+        ClientError: the table can't be read.
+    """
+    if is_uuid(text):
+        return str(UUID(text))
+    found = [
+        item["entity"]["S"].removeprefix(PARTICIPANT_PREFIX)
+        for page in stack.client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=stack.output("TrainingsTable"),
+            KeyConditionExpression="#t = :training AND begins_with(#e, :participant)",
+            ProjectionExpression="#e",
+            ExpressionAttributeNames={"#t": "training_uuid", "#e": "entity"},
+            ExpressionAttributeValues={
+                ":training": {"S": training_uuid},
+                ":participant": {"S": f"{PARTICIPANT_PREFIX}{text.lower()}"},
+            },
+        )
+        for item in page["Items"]
+    ]
+    if not found:
+        raise CommandError(
+            f"training {training_uuid} has no participant that begins with {text!r};"
+            f" 'fl-notifications participants {training_uuid}' lists them"
+        )
+    if len(found) > 1:
+        raise CommandError(several(f"{len(found)} participants begin with {text!r}", found))
+    return found[0]
+
+
 def look_up_training(stack: Stack, text: str) -> TrainingRow | None:
     """Like `find_training`; None if there is not exactly one, or the table can't be read."""
     try:

@@ -1,7 +1,6 @@
 """The command `tell-again`: tells one participant what is current."""
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
@@ -10,7 +9,7 @@ from fl_notifications.server.tell_again import NothingToTellError, TellAgain
 from fl_notifications.trainings.items import UnreadableItemError
 from fl_notifications_cli.errors import CommandError
 from fl_notifications_cli.options import Region, StackName
-from fl_notifications_cli.scanning import find_training
+from fl_notifications_cli.scanning import find_participant, find_training
 from fl_notifications_cli.stack import find_stack
 from fl_notifications_cli.tracing.terminal import notification_name
 
@@ -20,7 +19,10 @@ def tell_again(
         str, typer.Argument(help="The training: its uuid, or how it begins.", metavar="TRAINING")
     ],
     *,
-    receiver: Annotated[UUID, typer.Option(metavar="UUID", help="Who is to be told.")],
+    receiver: Annotated[
+        str,
+        typer.Option(metavar="UUID", help="Who is to be told: the uuid, or how it begins."),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     stack_name: StackName = None,
     region: Region = None,
@@ -33,6 +35,7 @@ def tell_again(
     """
     stack = find_stack(stack_name, region=region)
     row = find_training(stack, training_uuid)
+    uuid = find_participant(stack, row.training_uuid, receiver)
     again = TellAgain(
         stack.client("dynamodb"),
         stack.output("TrainingsTable"),
@@ -40,14 +43,16 @@ def tell_again(
         DeliveryQueue(stack.client("sqs"), stack.output("DeliveriesQueueUrl")),
     )
     try:
-        deliveries = again.deliveries(row.training_uuid, str(receiver))
+        deliveries = again.deliveries(row.training_uuid, uuid)
     except (NothingToTellError, UnreadableItemError) as error:
         raise CommandError(str(error)) from error
     named = ", ".join(
         notification_name(each.notification_type.value, each.round) for each in deliveries
     )
     if not yes:
-        typer.confirm(f"Tell {receiver} of training {row.training_uuid}: {named}?", abort=True)
+        print(f"Training  {row.training_uuid}\nReceiver  {uuid}")
+        typer.confirm(f"Tell it {named}?", abort=True)
     again.send(deliveries)
     print(f"Enqueued: {named}")
-    print(f"What becomes of it: fl-notifications trace {row.training_uuid} --receiver {receiver}")
+    print("What becomes of it:")
+    print(f"  fl-notifications trace {row.training_uuid} --receiver {uuid[:8]}")

@@ -300,7 +300,9 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
 def note_for(story: TrainingStory) -> str | None:
     """What a training's page has to say above its timeline: what belongs to no notification."""
     told = [f"Not announced: {reason}." for reason in {step.reason for step in story.unreadable}]
-    told += [f"Overdue at {step.at:%H:%M:%S}: {step.reason}." for step in story.overdue]
+    if story.overdue:
+        steps = "; ".join(f"{step.at:%H:%M:%S} {step.reason}" for step in story.overdue)
+        told.append(f"Overdue: {steps}.")
     return " ".join(told) or None
 
 

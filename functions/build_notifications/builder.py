@@ -1,20 +1,19 @@
 """Handles a change: enqueues deliveries, puts events, then updates the run's entry."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fl_notifications.notifications.announcement import Announcement
 from fl_notifications.notifications.dead_letters import DeadLetters
+from fl_notifications.notifications.unreadable import UnreadableItems
 from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.outcomes.changes import ChangeEvent, ParticipantRemoved, TrainingStarted
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.items import UnreadableItemError, item_name
-from fl_notifications.trainings.model import RUNNING_STATES
 from fl_notifications.trainings.table import TrainingTable
 from functions.build_notifications.entries import Entries
 from functions.build_notifications.judge import judge
 from functions.build_notifications.options import wrong_options
-from functions.build_notifications.participants import follow, participant_unreadable, to_others
+from functions.build_notifications.participants import follow, to_others
 from functions.build_notifications.records import Change
 from functions.build_notifications.rounds import Rounds
 from functions.build_notifications.teller import Teller
@@ -69,9 +68,10 @@ class Builder:
             self.dead_letters.unreadable(unreadable, change.record, change.entity)
         participants = None
         if verdict.announcement is not None:
-            set_aside, unreadables = self._set_aside(change, verdict.announcement)
-            participants = self.teller.tell_all(verdict.announcement, change, entries, set_aside)
-            self.bus.tell(unreadables, change.at)
+            told = verdict.announcement
+            set_aside = self._unreadable(told, change)
+            participants = self.teller.tell_all(told, change, entries, set_aside)
+            set_aside.tell()
         if verdict.event is not None:
             event = self._counted(verdict.event, participants, entries)
             self.bus.tell([event], change.at)
@@ -93,30 +93,23 @@ class Builder:
         following = follow(change, entries.of(change.training_uuid))
         if following.unreadable is not None:
             self.dead_letters.unreadable(following.unreadable, change.record, change.entity)
-        if following.announcement is not None and following.page is not None:
-            set_aside, _ = self._set_aside(change, following.announcement)
-            self.teller.tell_one(following.announcement, following.page, change, entries, set_aside)
+        told, page = following.announcement, following.page
+        if told is not None and page is not None:
+            set_aside = self._unreadable(told, change)
+            self.teller.tell_one(told, page, change, entries, set_aside)
+            set_aside.tell()
         if following.event is None:
             return
         event = self._explained(following.event)
-        if following.others and following.announcement and isinstance(event, ParticipantRemoved):
-            others = to_others(following.announcement, event, change.sequence_number)
-            set_aside, _ = self._set_aside(change, others)
+        if following.others and told and isinstance(event, ParticipantRemoved):
+            others = to_others(told, event, change.sequence_number)
+            set_aside = self._unreadable(others, change)
             self.teller.tell_all(others, change, entries, set_aside)
+            set_aside.tell()
         self.bus.tell([event], change.at)
 
-    def _set_aside(
-        self, change: Change, announcement: Announcement
-    ) -> tuple[Callable[[UnreadableItemError, str], None], list[ChangeEvent]]:
-        """Handler of unreadable participants, and the list of events that it collects."""
-        events: list[ChangeEvent] = []
-
-        def set_aside(error: UnreadableItemError, entity: str) -> None:
-            self.dead_letters.unreadable(error, change.record, entity)
-            if announcement.training.state in RUNNING_STATES:
-                events.append(participant_unreadable(change, announcement.run, entity, error))
-
-        return set_aside, events
+    def _unreadable(self, announcement: Announcement, change: Change) -> UnreadableItems:
+        return UnreadableItems(self.dead_letters, self.bus, announcement, change.record)
 
     def _explained(self, event: ChangeEvent) -> ChangeEvent:
         """The event of a removal, with its reason, if the service itself has removed somebody."""

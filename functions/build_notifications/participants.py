@@ -178,18 +178,11 @@ def _unreadable(
 ) -> ChangeEvent | None:
     if entry is None or not _in_run(change, entry):
         return None
-    return participant_unreadable(change, entry.run, change.entity, error)
-
-
-def participant_unreadable(
-    change: Change, run: str, entity: str, error: UnreadableItemError
-) -> ParticipantUnreadable:
-    """The event of an item that cannot be read, when its own record or its training's is."""
     return ParticipantUnreadable(
         training_uuid=change.training_uuid,
         sequence=change.sequence_number,
-        run=run,
-        entity=entity,
+        run=entry.run,
+        entity=change.entity,
         field=error.field,
         reason=error.reason,
         at=change.at,

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from fl_notifications.notifications.announcement import Announcement
-from fl_notifications.notifications.announcer import Announcer, SetAside
+from fl_notifications.notifications.announcer import Announcer
 from fl_notifications.notifications.fan_outs import FanOut, FanOutQueue
-from fl_notifications.trainings.items import Item, UnreadableItemError
-from fl_notifications.trainings.table import Page, TrainingTable
+from fl_notifications.trainings.items import UnreadableItemError
+from fl_notifications.trainings.table import Page, SetAside, TrainingTable
 from functions.build_notifications.entries import Entries
 from functions.build_notifications.records import Change
 
@@ -70,15 +70,15 @@ class Teller:
     def _first_page(self, announcement: Announcement, set_aside: SetAside) -> Page:
         unreadable: list[tuple[UnreadableItemError, str]] = []
 
-        def on_unreadable(error: UnreadableItemError, item: Item) -> None:
-            unreadable.append((error, item["entity"]["S"]))
+        def keep(error: UnreadableItemError, entity: str) -> None:
+            unreadable.append((error, entity))
 
         uuid = announcement.training.training_uuid
         selected = announcement.training.selected
         if announcement.only_to_selected and selected is not None:
-            page = self.trainings.participants_by_key(uuid, selected, on_unreadable)
+            page = self.trainings.participants_by_key(uuid, selected, keep)
         else:
-            page = next(self.trainings.participant_pages(uuid, on_unreadable))
+            page = next(self.trainings.participant_pages(uuid, keep))
         if page.last is None:  # else a `FanOut` reads them again
             for error, entity in unreadable:
                 set_aside(error, entity)

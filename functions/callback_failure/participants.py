@@ -1,14 +1,12 @@
 """The participants of a training, read consistently and no further than a question needs."""
 
-import itertools
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from fl_notifications.aws.batches import BATCH_GET, Sleep, until_done
+from fl_notifications.aws.batches import Sleep, get_all
 from fl_notifications.trainings.items import PARTICIPANT_PREFIX, Item, participant_key
 from fl_notifications.trainings.model import canonical
-from functions.callback_failure.situation import NotReadError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -48,7 +46,7 @@ class ParticipantReader:
             for uuid, spelt in wanted.items()
             for spelling in (spelt, uuid, uuid.upper())
         }
-        found = {uuid_of(item) for item in self._get(list(keys.values())) if _counts(item)}
+        found = {uuid_of(item) for item in self._get(keys.values()) if _counts(item)}
         if not wanted.keys() <= found:
             # Only a participant in an uncommon spelling is worth reading all.
             for items in self.pages(training_uuid):
@@ -84,23 +82,15 @@ class ParticipantReader:
         )
         return list(answer["Items"]), answer.get("LastEvaluatedKey")
 
-    def _get(self, keys: list[dict[str, Any]]) -> list[Item]:
-        found: list[Item] = []
-
-        def call(requests: dict[str, Any]) -> dict[str, Any]:
-            answer = self._client.batch_get_item(RequestItems=requests)
-            found.extend(answer["Responses"].get(self._table_name, []))
-            return dict(answer.get("UnprocessedKeys", {}))
-
-        for some in itertools.batched(keys, BATCH_GET):
-            request = {
-                "Keys": list(some),
-                "ConsistentRead": True,
-                "ProjectionExpression": _ATTRIBUTES,
-            }
-            if until_done({self._table_name: request}, call, sleep=self._sleep):
-                raise NotReadError("DynamoDB did not answer for all keys")
-        return found
+    def _get(self, keys: Iterable[dict[str, Any]]) -> Iterator[Item]:
+        return get_all(
+            self._client,
+            self._table_name,
+            keys,
+            sleep=self._sleep,
+            ConsistentRead=True,
+            ProjectionExpression=_ATTRIBUTES,
+        )
 
 
 def _counts(item: Item) -> bool:

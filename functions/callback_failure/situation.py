@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fl_notifications.aws.batches import Sleep, until_done
+from fl_notifications.aws.batches import Sleep, get_items
 from fl_notifications.outcomes.ledger import ledger_key
 from fl_notifications.outcomes.runs import run_key
 from fl_notifications.trainings.items import (
@@ -28,10 +28,6 @@ _OF_TRAININGS: Final = (
     "options",
     "joined_at",
 )
-
-
-class NotReadError(Exception):
-    """Some keys could not be read, after several retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +126,4 @@ class SituationReader:
             },
             self._ledger_table: {"Keys": entries, "ConsistentRead": True},
         }
-        items: dict[str, list[Item]] = {table: [] for table in requests}
-
-        def call(requests: dict[str, Any]) -> dict[str, Any]:
-            answer = self._client.batch_get_item(RequestItems=requests)
-            for table, found in answer["Responses"].items():
-                items[table].extend(found)
-            return dict(answer.get("UnprocessedKeys", {}))
-
-        if until_done(requests, call, sleep=self._sleep):
-            raise NotReadError("DynamoDB did not answer for all keys")
-        return items
+        return get_items(self._client, requests, sleep=self._sleep)

@@ -24,6 +24,7 @@ executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="enqueue")
 clients = Clients(
     dynamodb=boto3.client("dynamodb", config=PATIENT_CONFIG),
     sqs=boto3.client("sqs", config=PATIENT_CONFIG),
+    events=boto3.client("events", config=PATIENT_CONFIG),
 )
 batches = build(
     settings,

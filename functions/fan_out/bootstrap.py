@@ -11,6 +11,7 @@ from fl_notifications.clock import Clock, SystemClock
 from fl_notifications.deliveries.queue import WINDOW, DeadLetterQueue, DeliveryQueue
 from fl_notifications.notifications.announcer import Announcer
 from fl_notifications.notifications.dead_letters import DeadLetters
+from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.table import PAGE_SIZE, TrainingTable
 from functions.fan_out.batch import Batches
@@ -20,6 +21,7 @@ from functions.fan_out.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
 
 
@@ -29,6 +31,7 @@ class Clients:
 
     dynamodb: "DynamoDBClient"
     sqs: "SQSClient"
+    events: "EventBridgeClient"
 
 
 def build(  # noqa: PLR0913 - each is something that differs between Lambda, tests and benchmarks
@@ -74,6 +77,9 @@ def build(  # noqa: PLR0913 - each is something that differs between Lambda, tes
             checkpoints=Checkpoints(clients.dynamodb, settings.ledger_table, clock),
             dead_letters=DeadLetters(
                 DeadLetterQueue(clients.sqs, settings.stream_dlq_url), journal
+            ),
+            bus=OutcomeBus(
+                clients.events, settings.outcomes_bus, trace_header=trace_header, sleep=sleep
             ),
         ),
         queue=DeliveryQueue(clients.sqs, settings.fan_outs_queue_url, sleep=sleep),

@@ -8,7 +8,8 @@ from fl_notifications.notifications.announcer import Announcer
 from fl_notifications.notifications.dead_letters import DeadLetters
 from fl_notifications.notifications.fan_outs import FanOut
 from fl_notifications.notifications.segments import key_range
-from fl_notifications.trainings.items import Item, UnreadableItemError
+from fl_notifications.notifications.unreadable import UnreadableItems
+from fl_notifications.outcomes.bus import OutcomeBus
 from fl_notifications.trainings.table import Page, TrainingTable
 from functions.fan_out.checkpoints import Checkpoints
 
@@ -28,6 +29,7 @@ class Segment:
     announcer: Announcer
     checkpoints: Checkpoints
     dead_letters: DeadLetters
+    bus: OutcomeBus
 
     def tell(self, fan_out: FanOut, remaining_seconds: Callable[[], float]) -> None:
         """Enqueue all deliveries of the segment; returns when the queue has them.
@@ -37,46 +39,41 @@ class Segment:
         Raises:
             OutOfTimeError: if the time was not enough for all.
             NotEnqueuedError: if the queue did not accept all messages.
+            NotToldError: if the bus did not take all events.
             NotReadError: if the table did not give all participants.
             ClientError: if AWS refuses a call as a whole.
         """
-        set_aside = self._set_aside(fan_out)
+        announcement = fan_out.announcement
+        unreadable = UnreadableItems(self.dead_letters, self.bus, announcement, fan_out.record)
         if fan_out.participants is not None:
-            self.announcer.tell(fan_out.announcement, Page([*fan_out.participants]), set_aside)
-        elif fan_out.announcement.only_to_selected:
-            self._tell_selected(fan_out)
+            self._tell(Page([*fan_out.participants]), unreadable)
+        elif announcement.only_to_selected:
+            training, selected = announcement.training, announcement.training.selected or ()
+            uuid = training.training_uuid
+            page = self.trainings.participants_by_key(uuid, selected, unreadable)
+            self._tell(page, unreadable)
         else:
-            self._tell_pages(fan_out, remaining_seconds)
-        if fan_out.announcement.to_actor:
-            self.announcer.tell_actor(fan_out.announcement)
+            self._tell_pages(fan_out, unreadable, remaining_seconds)
+        if announcement.to_actor:
+            self.announcer.tell_actor(announcement)
 
-    def _tell_selected(self, fan_out: FanOut) -> None:
-        training, set_aside = fan_out.announcement.training, self._set_aside(fan_out)
-
-        def on_unreadable(error: UnreadableItemError, item: Item) -> None:
-            set_aside(error, item["entity"]["S"])
-
-        selected = training.selected or ()
-        page = self.trainings.participants_by_key(training.training_uuid, selected, on_unreadable)
-        self.announcer.tell(fan_out.announcement, page, set_aside)
-
-    def _tell_pages(self, fan_out: FanOut, remaining_seconds: Callable[[], float]) -> None:
+    def _tell_pages(
+        self,
+        fan_out: FanOut,
+        unreadable: UnreadableItems,
+        remaining_seconds: Callable[[], float],
+    ) -> None:
         name = f"{fan_out.name}#{fan_out.segment}"
         done: str | None = None
-        set_aside = self._set_aside(fan_out)
-
-        def on_unreadable(error: UnreadableItemError, item: Item) -> None:
-            set_aside(error, item["entity"]["S"])
-
         pages = self.trainings.participant_pages(
             fan_out.announcement.training.training_uuid,
-            on_unreadable,
+            unreadable,
             key_range=key_range(fan_out.segment),
             resume_after=lambda: self.checkpoints.read(name),
         )
         try:
             for page in pages:
-                self.announcer.tell(fan_out.announcement, page, set_aside)
+                self._tell(page, unreadable)
                 done = page.last
                 if done is not None:
                     _check_time(remaining_seconds, done)
@@ -85,8 +82,9 @@ class Segment:
                 self.checkpoints.write(name, done)
             raise
 
-    def _set_aside(self, fan_out: FanOut) -> Callable[[UnreadableItemError, str], None]:
-        return lambda error, entity: self.dead_letters.unreadable(error, fan_out.record, entity)
+    def _tell(self, page: Page, unreadable: UnreadableItems) -> None:
+        self.announcer.tell(unreadable.announcement, page, unreadable)
+        unreadable.tell()
 
 
 def _check_time(remaining_seconds: Callable[[], float], done: str) -> None:

@@ -11,3 +11,4 @@ class Settings(FunctionSettings):
     deliveries_queue_url: str
     fan_outs_queue_url: str
     stream_dlq_url: str
+    outcomes_bus: str

@@ -77,7 +77,7 @@ class Exchange:
 
         Raises:
             ClientError: if a table or the bus refuses a call. Asking again is safe.
-            FactsError: if not all could be read.
+            NotReadError: if not all could be read.
         """
         receiver, now = str(request.receiver), self.clock.now()
         mailbox = self._read(receiver, request.acknowledge)

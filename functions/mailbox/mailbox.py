@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fl_notifications.aws.batches import NotReadError
 from fl_notifications.clock import Clock
 from fl_notifications.deliveries.signing import MasterSecrets, receiver_secret
-from fl_notifications.outcomes.facts import FactsError
-from fl_notifications.outcomes.ledger import LedgerNotReadError
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.webhooks import SignatureError, check_signature
 from functions.mailbox.exchange import Exchange
@@ -39,7 +38,7 @@ class Mailbox:
             return self._answer(event)
         except Refused as refused:
             return refused.response
-        except (ClientError, BotoCoreError, FactsError, LedgerNotReadError) as error:
+        except (ClientError, BotoCoreError, NotReadError) as error:
             return self._trouble(503, "a mailbox could not be served", error)
         except Exception as error:  # noqa: BLE001 - see above
             return self._trouble(500, "a request ended unexpectedly", error)

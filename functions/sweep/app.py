@@ -1,11 +1,12 @@
 """Sweep: triggered by a schedule, once a minute."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
 
-from fl_notifications.aws.clients import CLIENT_CONFIG
+from fl_notifications.aws.clients import CLIENT_CONFIG, CONNECTIONS
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.telemetry.logger import LambdaContext, entry_point, make_logger
 from fl_notifications.telemetry.metrics import Tally
@@ -18,6 +19,7 @@ SERVICE = "sweep"
 settings = Settings.from_environment(os.environ)
 logger = make_logger(SERVICE, settings.log_level)
 traces = Traces(os.environ)
+executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="shard")
 clients = Clients(
     dynamodb=boto3.client("dynamodb", config=CLIENT_CONFIG),
     sqs=boto3.client("sqs", config=CLIENT_CONFIG),
@@ -27,6 +29,7 @@ sweeper = build(
     settings,
     clients,
     Journal(logger, Tally(settings.stack_name), traces),
+    executor=executor,
     trace_header=traces.header,
 )
 

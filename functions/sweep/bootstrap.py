@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clients:
-    """The clients of AWS that this function needs."""
+    """The clients of AWS that this function needs; usable from several threads."""
 
     dynamodb: "DynamoDBClient"
     sqs: "SQSClient"
     events: "EventBridgeClient"
 
 
-def build(
+def build(  # noqa: PLR0913 - each is something that differs between Lambda, tests and benchmarks
     settings: Settings,
     clients: Clients,
     journal: Journal,
     *,
+    executor: Executor | None = None,
     trace_header: Callable[[], str | None] = lambda: None,
     clock: Clock | None = None,
     sleep: Sleep = time.sleep,
@@ -49,6 +51,7 @@ def build(
         settings: the function's settings.
         clients: the clients of AWS.
         journal: where the steps are written down.
+        executor: concludes shards side by side; without one they go one by one.
         trace_header: gives X-Ray's header for an event; None if nothing is traced.
         clock: the machine's, if not given.
         sleep: waits between two tries of a call, in seconds.
@@ -81,5 +84,10 @@ def build(
         journal=journal,
     )
     return Sweeper(
-        waiting=waiting, notifications=notifications, rounds=rounds, clock=clock, journal=journal
+        waiting=waiting,
+        notifications=notifications,
+        rounds=rounds,
+        clock=clock,
+        journal=journal,
+        executor=executor,
     )

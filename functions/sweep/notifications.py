@@ -40,7 +40,7 @@ class Notifications:
 
         Raises:
             ClientError: if a table, the bus or the queue refuses a call.
-            FactsError: if not all could be read.
+            NotReadError: if not all could be read.
         """
         waiting = self._readable(items)
         if not waiting:

@@ -1,6 +1,7 @@
-"""Concludes what is due, one shard of the index after the other."""
+"""Concludes what is due, the shards of the index side by side."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,13 +23,19 @@ class SweepError(Exception):
 
 @dataclass(frozen=True)
 class Sweeper:
-    """Everything that is needed to sweep, built once per execution environment."""
+    """Everything that is needed to sweep, built once per execution environment.
+
+    Attributes:
+        executor: concludes shards side by side; without one they go one by one. A shard is
+            concluded in order, one page after the other.
+    """
 
     waiting: WaitingTable
     notifications: Notifications
     rounds: Rounds
     clock: Clock
     journal: Journal
+    executor: Executor | None = None
 
     def sweep(self, remaining_seconds: Callable[[], float]) -> None:
         """Conclude what is due, as far as there is time.
@@ -44,10 +51,12 @@ class Sweeper:
         now = self.clock.now()
         # Each sweep begins with another shard, so that none is always the last.
         first = int(now.timestamp() // 60)
-        failures = 0
+        shards = [(first + number) % SHARDS for number in range(SHARDS)]
+        side_by_side = map if self.executor is None else self.executor.map
         try:
-            for number in range(SHARDS):
-                failures += self._shard((first + number) % SHARDS, now, remaining_seconds)
+            failures = sum(
+                side_by_side(lambda shard: self._shard(shard, now, remaining_seconds), shards)
+            )
         finally:
             self.journal.flush()
         if failures:

@@ -11,6 +11,7 @@ class SecretsManager:
 
     Attributes:
         changes: when the secret became what, for the history.
+        not_read: when somebody tried to read it in vain.
     """
 
     def __init__(self, kernel: Kernel, arn: str, secret: str) -> None:
@@ -19,6 +20,7 @@ class SecretsManager:
         self.current = secret
         self.previous: str | None = None
         self.changes: list[tuple[float, str]] = [(kernel.now, secret)]
+        self.not_read: list[float] = []
 
     def rotate(self, secret: str) -> None:
         self.previous, self.current = self.current, secret

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -130,6 +130,43 @@ def test_every_round_has_a_heading_shortened_where_it_must_be(
     for first, last in re.findall(r"(\d+)(?:–(\d+))?$", "\n".join(headings), re.MULTILINE):  # noqa: RUF001
         covered |= set(range(int(first), int(last or first) + 1))
     assert covered == set(range(20)), headings
+
+
+def test_a_heading_of_rounds_of_different_kinds_names_both_ends(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    """Not "S1–2" for round 1, round 2 and SWAG 2."""  # noqa: RUF002
+    rounds = [
+        (0, "UPDATE_ROUND_START", 0),
+        (18, "UPDATE_ROUND_START", 1),
+        (19, "UPDATE_ROUND_START", 2),
+        (24, "SWAG_ROUND_START", 2),
+        (30, "MODEL_TEST_ROUND", 2),
+    ]
+    steps = [
+        Step(START + timedelta(seconds=at), kind, TRAINING, f"{at}", name, "r", number)
+        for at, name, number in rounds
+        for kind in (StepKind.BUILT, StepKind.CONCLUDED)
+    ]
+    steps.append(Step(START + timedelta(seconds=64), StepKind.CALLED_BACK, TRAINING, "30"))
+    browser.resize(400, 900)
+    browser.open(write(tmp_path / "mixed.html", tell(TRAINING, steps)))
+    browser.click("#idle")  # nothing is skipped any more
+
+    headings = browser.run("return document.getElementById('canvas').dataset.headings").split("|")
+    assert "r1–S2" in headings, headings  # noqa: RUF001
+
+
+@pytest.mark.parametrize("by_mailbox", [False, True])
+def test_the_legend_explains_mailboxes_where_there_are_some(
+    browser: Chromium, tmp_path: Path, *, by_mailbox: bool
+) -> None:
+    kind = StepKind.DEPOSITED if by_mailbox else StepKind.ATTEMPTED
+    browser.open(
+        write(tmp_path / "mailbox.html", tell(TRAINING, [Step(START, kind, TRAINING, "n")]))
+    )
+
+    assert ("mailbox" in text(browser, ".legend")) is by_mailbox
 
 
 @pytest.mark.parametrize("width", [400, 800, 1280, 1600])

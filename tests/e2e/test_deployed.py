@@ -1,10 +1,20 @@
 """What is deployed, wherever that is."""
 
+import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
 
 from fl_notifications_cli.overview import look
-from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.stack import STACK_FILE, STACK_VARIABLE, Stack
 from tests.cloudformation import observability
+from tests.e2e.pipeline.kit import eventually
 
 OUTPUTS = {
     "TrainingsTable",
@@ -34,3 +44,35 @@ def test_the_nested_stack_is_deployed_with_all_its_alarms_and_the_dashboard(stac
     name = f"{stack.name}-{stack.region}"
     dashboards = stack.client("cloudwatch").list_dashboards(DashboardNamePrefix=name)
     assert [each["DashboardName"] for each in dashboards["DashboardEntries"]] == [name]
+
+
+def test_the_commands_find_it_and_say_what_was_told(
+    stack: Stack, request: pytest.FixtureRequest
+) -> None:
+    """By its name, or the local one by its description."""
+    named, environment = ["--stack-name", stack.name], dict(os.environ)
+    if stack.local:
+        directory: Path = request.getfixturevalue("local_stack").directory
+        named, environment[STACK_VARIABLE] = [], str(directory / STACK_FILE.name)
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "fl-notifications", *arguments, *named],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments, done.stderr)
+        return done.stdout.strip()
+
+    training = run("training", "create", "--participant", f"{uuid4()}=mailbox:")
+    run("training", "start", training)
+
+    def told() -> list[str]:
+        steps: list[dict[str, Any]] = json.loads(run("trace", training, "--json"))
+        return [each["notification_type"] for each in steps if each["step"] == "deposited"]
+
+    eventually(told, lambda types: types == ["TRAINING_START", "UPDATE_ROUND_START"], "the trace")
+    assert json.loads(run("status", "--json"))["trainings"]["states"]["ONGOING"] >= 1

@@ -31,6 +31,16 @@ def test_all_handlers_are_measured_and_their_calls_made_again(running: Servers, 
     assert 9 <= found["calls"] <= 14
 
 
+def test_a_sweep_side_by_side_concludes_each_once_in_ledger_event_deletion_order(
+    running: Servers,
+) -> None:
+    found = measured(running, "sweep", "400", "16")
+    assert (found["failed"], found["told"], found["repeated"]) == (400, 400, 0)
+    # 400 entries; for each page of up to 25 a query, a read, three of events and a deletion; and
+    # the idle sweep.
+    assert 400 < found["calls"] < 640
+
+
 @pytest.mark.parametrize("module", imports.MODULES)
 def test_each_function_starts_with_what_the_benchmarks_set(running: Servers, module: str) -> None:
     assert module in measured(running, "imports", module)["modules"]

@@ -40,6 +40,7 @@ from functions.fan_out import bootstrap as fan_out
 from functions.fan_out.batch import Batches as FanOuts
 from functions.fan_out.segment import PAGE_RESERVE_SECONDS
 from functions.fan_out.settings import Settings as FanOutSettings
+from tests.aws.sqs import md5
 from tests.made import ACTOR, TRAINING_UUID, delivery, item, participant_item, training_item
 
 MANY = 10_000
@@ -69,6 +70,8 @@ class Aws:
     order: dict[str, list[str]] = field(default_factory=dict)
     fan_outs: list[dict[str, Any]] = field(default_factory=list)
     ledger: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: str | None = None
     refused: Callable[[], bool] = lambda: False
 
     @cached_property
@@ -97,6 +100,10 @@ class Aws:
             "DynamoDB_20120810.PutItem": self.put,
             "DynamoDB_20120810.DeleteItem": lambda _: {},  # the round, of a training that has ended
             "AmazonSQS.SendMessageBatch": self.send,
+            "AmazonSQS.SendMessage": lambda given: {
+                "MessageId": "1",
+                "MD5OfMessageBody": md5(given["MessageBody"]),
+            },
             "AmazonSQS.ChangeMessageVisibilityBatch": self.give_back,
             "AWSEvents.PutEvents": self.put_events,
         }[operation](given)
@@ -111,7 +118,10 @@ class Aws:
         last = bisect_right(self.entities, values[":last"]["S"])
         end = min(start + given["Limit"], last)
         answer: dict[str, Any] = {
-            "Items": [_participant(each) for each in self.entities[start:end]]
+            "Items": [
+                _participant(each, readable=each != self.unreadable)
+                for each in self.entities[start:end]
+            ]
         }
         if end < last:
             answer["LastEvaluatedKey"] = {
@@ -130,6 +140,7 @@ class Aws:
         return {}
 
     def put_events(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.events += given["Entries"]
         return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in given["Entries"]]}
 
     def give_back(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -160,10 +171,11 @@ class _Raw(BytesIO):
         yield self.read()
 
 
-def _participant(entity: str) -> dict[str, Any]:
+def _participant(entity: str, *, readable: bool = True) -> dict[str, Any]:
+    endpoint = f"https://hospital-{entity[-12:]}.example/fl/messages"
     return {
         "entity": {"S": entity},
-        "message_endpoint": {"S": f"https://hospital-{entity[-12:]}.example/fl/messages"},
+        "message_endpoint": {"S": endpoint} if readable else {"N": "1"},
         "joined_at": {"S": "2020-01-01T00:00:00+00:00"},
     }
 
@@ -255,12 +267,13 @@ def put_together(
         "deliveries_queue_url": DELIVERIES,
         "fan_outs_queue_url": FAN_OUTS,
         "stream_dlq_url": "https://sqs.example/dlq",
+        "outcomes_bus": "outcomes",
     }
     with ThreadPoolExecutor(WINDOW) as executor:
         yield Functions(
             aws,
             builder.build(
-                BuilderSettings(**common, outcomes_bus="outcomes", waiting_table="waiting"),
+                BuilderSettings(**common, waiting_table="waiting"),
                 builder.Clients(dynamodb=dynamodb, sqs=sqs, events=events),
                 journal,
                 executor=executor,
@@ -268,7 +281,7 @@ def put_together(
             ),
             fan_out.build(
                 FanOutSettings(**common),
-                fan_out.Clients(dynamodb=dynamodb, sqs=sqs),
+                fan_out.Clients(dynamodb=dynamodb, sqs=sqs, events=events),
                 journal,
                 executor=executor,
                 page_size=page_size,
@@ -402,6 +415,20 @@ def test_each_segment_has_its_part_of_the_selected(aws: Aws, functions: Function
     ]
     assert sorted(each for part in parts for each in part) == some
     assert all(len({each[0] for each in part}) <= 1 for part in parts)
+
+
+def test_who_cannot_be_read_in_a_large_training_is_told_to_the_bus(
+    aws: Aws, functions: Functions
+) -> None:
+    aws.sent, aws.unreadable = Counter(), aws.entities[-1]
+    functions.build(next_round("7"))
+    functions.work_off()
+    assert {uuid for _, uuid in aws.sent} == aws.everybody - {aws.unreadable[-36:]}
+    (event,) = (each for each in aws.events if each["DetailType"] == "Participant Unreadable")
+    detail = json.loads(event["Detail"])
+    assert (detail["training_uuid"], detail["entity"]) == (TRAINING_UUID, aws.unreadable)
+    assert (detail["sequence"], detail["field"]) == ("7", "message_endpoint")
+    assert detail["callback"] == "enforce_quorum"
 
 
 class Timeout:

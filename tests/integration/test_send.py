@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fl_notifications.aws.batches import NotReadError
 from fl_notifications.deliveries.queue import (
     MAX_MESSAGE_BYTES,
     QUEUE_VARIABLE,
@@ -17,7 +18,7 @@ from fl_notifications.notifications.notification import (
     TrainingFinishedNotification,
     TrainingRoundStartNotification,
 )
-from fl_notifications.outcomes.ledger import Ledger, LedgerEntry, LedgerNotReadError
+from fl_notifications.outcomes.ledger import Ledger, LedgerEntry
 from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.server.tell_again import TellAgain
 from fl_notifications_cli.participants import ParticipantServer, flaky
@@ -214,5 +215,5 @@ def test_many_are_read_a_hundred_at_a_time_and_what_is_left_out_again(stack: Sta
 
 def test_a_ledger_that_never_answers_is_an_error(stack: Stack) -> None:
     Faults(stack.dynamodb).leave_undone("BatchGetItem", lambda _key: True)
-    with pytest.raises(LedgerNotReadError, match="1 entries could not be read"):
+    with pytest.raises(NotReadError, match="left 1 keys unread"):
         Ledger(stack.dynamodb, stack.ledger_table).entries(["n1"])

@@ -219,6 +219,29 @@ def test_the_actor_can_be_told_the_end_again(stack: Stack, cli: Cli) -> None:
     assert [each["receiver"]["uuid"] for each in stack.delivered()] == [uuid_named("actor")]
 
 
+def test_the_beginning_of_the_receiver_is_enough(stack: Stack, cli: Cli) -> None:
+    stack.put(training_item(), participant_item("one"), participant_item("two"))
+
+    code, out, _ = again(cli, uuid_named("one")[:8], "--yes")
+
+    assert code == 0
+    assert {each["receiver"]["uuid"] for each in stack.delivered()} == {uuid_named("one")}
+    assert f"fl-notifications trace {TRAINING_UUID} --receiver {uuid_named('one')[:8]}\n" in out
+
+
+@pytest.mark.parametrize(("text", "why"), [("x", "begins with 'x'"), ("", "2 participants begin")])
+def test_a_beginning_of_nobody_or_of_several_is_refused(
+    stack: Stack, cli: Cli, text: str, why: str
+) -> None:
+    stack.put(training_item(), participant_item("one"), participant_item("two"))
+
+    code, _, err = again(cli, text, "--yes")
+
+    assert code == 1
+    assert why in err
+    assert stack.delivered() == []
+
+
 def test_it_is_asked_first(stack: Stack, cli: Cli) -> None:
     stack.put(training_item(), participant_item("one"))
 

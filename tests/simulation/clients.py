@@ -9,6 +9,7 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, Re
 
 from tests.aws.dynamodb import DynamoDB, client_error
 from tests.aws.kernel import Kernel, NotModelledError, Process
+from tests.aws.secrets import SecretsManager
 from tests.simulation.faults import Fault, Faults, Kind, Occasion
 from tests.simulation.lambdas import Invocation
 
@@ -146,6 +147,8 @@ class Client:
             return self._answer(answer)
         if fault.kind not in {Kind.SLOW, Kind.TWICE}:
             self._running().troubles.append(kernel.now)
+            if isinstance(self._service, SecretsManager):
+                self._service.not_read.append(kernel.now)
         return self._faulty(operation, request, fault)
 
     def _effect(self, operation: str, request: dict[str, Any]) -> Any:

@@ -124,6 +124,13 @@ class Faults:
         self._counts: Counter[tuple[Occasion, str]] = Counter()
         self.struck: list[Fault] = []
 
+    def is_out(self, service: str, elapsed: float) -> bool:
+        """Whether a service refuses all calls at a moment."""
+        return any(
+            outage.service == service and outage.begins <= elapsed <= outage.begins + outage.seconds
+            for outage in self._outages
+        )
+
     def at(
         self, occasion: Occasion, elapsed: float, *, where: Sequence[str] = (), service: str = ""
     ) -> Fault | None:
@@ -138,10 +145,8 @@ class Faults:
             kind, detail = chance.choice(KINDS[occasion]), chance.randrange(1000)
             if struck and storm.begins <= elapsed <= storm.ends:
                 fault = fault or Fault(occasion, number, kind, detail)
-        for outage in self._outages:
-            within = outage.begins <= elapsed <= outage.begins + outage.seconds
-            if within and occasion is Occasion.CALL and outage.service == service:
-                fault = fault or Fault(occasion, number, Kind.REFUSED, number)
+        if occasion is Occasion.CALL and self.is_out(service, elapsed):
+            fault = fault or Fault(occasion, number, Kind.REFUSED, number)
         if fault is not None:
             self.struck.append(fault)
         return fault

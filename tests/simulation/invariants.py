@@ -52,8 +52,6 @@ from tests.simulation.told import (
 
 SECRET_MAY_BE_OLD = 90.0
 """Seconds that a rotated secret may stay unnoticed: the functions read it again every minute."""
-UNREADABLE_SECRET = 180.0
-"""Seconds more, if it could not be read: then the known one is used."""
 
 LONGEST_WAIT = 900
 LONGEST_REQUEST = 31.0
@@ -323,10 +321,16 @@ def _key(secret: str, receiver: str) -> bytes:
 
 
 def _secrets_at(history: History, at: float) -> set[str]:
-    """The secrets that a receiver accepts: current and previous, and what just was one of them."""
+    """The secrets that a receiver accepts: current and previous, and what just was one of them.
+
+    A function that tries in vain to read them again uses the ones that it knows.
+    """
     changes = history.world.secrets.changes
-    old = SECRET_MAY_BE_OLD + (UNREADABLE_SECRET if history.secret_was_unreadable else 0.0)
-    early = [secret for when, secret in changes if when <= at - old]
+    since = at - SECRET_MAY_BE_OLD
+    for vain in reversed(history.world.secrets.not_read):
+        if since <= vain <= at:
+            since = vain - SECRET_MAY_BE_OLD
+    early = [secret for when, secret in changes if when <= since]
     late = [secret for when, secret in changes if when <= at]
     return {*early[-2:], *late[len(early) :], *late[-2:]}
 
@@ -365,11 +369,29 @@ def unreadable_items(case: Case) -> None:
     """An unreadable item is a dead letter with the reason, and is logged."""
     history = case.history
     letters: Counter[str] = Counter()
+    told = {
+        (event["detail"]["sequence"], event["detail"]["entity"])
+        for _, event in history.changes
+        if event["detail-type"] == "Participant Unreadable"
+    }
+    running = {
+        str(moment.number)
+        for timeline in history.timelines.values()
+        for moment in timeline.moments
+        if moment.after.running and moment.handled.given_up is None
+    }
     for message in history.world.stream_dlq.accepted:
         body = json.loads(message.body)
         if "DDBStreamBatchInfo" in body or body.get("field") is None:
             continue  # could not be processed
-        letters[body["record"]["dynamodb"]["SequenceNumber"]] += 1
+        number = body["record"]["dynamodb"]["SequenceNumber"]
+        letters[number] += 1
+        if body["entity"].startswith(PARTICIPANT) and number in running:
+            case.expect(
+                "an unreadable participant is told to the bus",
+                (number, body["entity"]) in told or history.world.fan_outs_dlq.accepted,
+                body,
+            )
         case.expect(
             "a dead letter names item and field",
             body["field"] in message.attributes["reason"]["StringValue"]

@@ -126,13 +126,18 @@ class Server:
 
     @property
     def _operations(self) -> dict[Action, Callable[[], object]]:
-        secrets = self.world.secrets
         return {
-            Action.ROTATE: lambda: secrets.rotate(f"master secret {len(secrets.changes)}"),
+            Action.ROTATE: self._rotate,
             Action.REDRIVE: self.world.redrive_stream,
             Action.UPGRADE: self.world.upgrade,
             Action.CREATE: self._create,
         }
+
+    def _rotate(self) -> None:
+        """Rotate the secret, if its service is up: nobody else can do that."""
+        secrets, kernel = self.world.secrets, self.world.kernel
+        if not self.world.faults.is_out("secretsmanager", kernel.now - kernel.start):
+            secrets.rotate(f"master secret {len(secrets.changes)}")
 
     # What concerns a participant
 

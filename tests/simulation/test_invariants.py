@@ -215,6 +215,29 @@ def last_outcome_counts(request: dict[str, Any]) -> dict[str, Any]:
     return without("ConditionExpression")(request)
 
 
+def not_due_yet(request: dict[str, Any]) -> dict[str, Any]:
+    """What is due within the hour counts as due."""
+    values = request.get("ExpressionAttributeValues", {})
+    if ":now" not in values:
+        return request
+    sooner = {":now": {"N": str(int(values[":now"]["N"]) + 3500)}}
+    return {**request, "ExpressionAttributeValues": {**values, **sooner}}
+
+
+def not_of_sweep(entry: dict[str, Any]) -> dict[str, Any]:
+    """Nobody is told what was not acknowledged."""
+    if json.loads(entry["Detail"]).get("reason") != "not acknowledged in time":
+        return entry
+    return {**entry, "Source": "nobody"}
+
+
+def never_failed(request: dict[str, Any]) -> dict[str, Any]:
+    """The ledger gets another entry instead of that of what was not acknowledged."""
+    if request.get("ExpressionAttributeValues", {}).get(":outcome") != {"S": "failed"}:
+        return request
+    return {**request, "Key": elsewhere(request["Key"])}
+
+
 def without_deposits(request: dict[str, Any]) -> dict[str, Any]:
     tables = dict(request["RequestItems"])
     for put in tables.get(WAITING, []):
@@ -250,7 +273,18 @@ def body_changed(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "MessageBody": entry["MessageBody"].replace("global_model_uuid", "model_uuid")}
 
 
+def never_rotated(answer: Any) -> Any:
+    return {**answer, "SecretString": "first master secret"}
+
+
+def nobody_is_unreadable(entry: dict[str, Any]) -> dict[str, Any]:
+    """Another event in place of that of an unreadable item."""
+    kind = entry["DetailType"]
+    return {**entry, "DetailType": "Nothing" if kind == "Participant Unreadable" else kind}
+
+
 _count = iter(range(10**9))
+LARGE = Plan((HEALTHY,) * 12, policy="quorum", min_participants=1)
 BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "messages that the queue refused are forgotten": (
         "what a change calls for is built",
@@ -478,6 +512,21 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         RUNS[f"a mailbox: {Mail.TWO.value}"],
         Altered(requests={"update_item": last_outcome_counts}),
     ),
+    "a sweep does not wait for the deadline": (
+        "a notification may wait as long as promised",
+        RUNS[f"a mailbox: {Mail.NEVER.value}"],
+        Altered(requests={"query": not_due_yet}),
+    ),
+    "a sweep deletes what it has told nobody": (
+        "a callback runs",
+        RUNS[f"a mailbox: {Mail.NEVER.value}"],
+        Altered(requests={"put_events": every_entry(not_of_sweep)}),
+    ),
+    "a sweep tells what is not in the ledger": (
+        "what is told is in the ledger",
+        RUNS[f"a mailbox: {Mail.NEVER.value}"],
+        Altered(requests={"update_item": never_failed}),
+    ),
     "a deposit is forgotten": (
         "a notification ends",
         RUNS[f"a mailbox: {Mail.PROMPT.value}"],
@@ -489,6 +538,30 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         Altered(
             answers={"query": nobody_has_reported}, requests={"transact_write_items": unconditional}
         ),
+    ),
+    "the secret is read once, and never again": (
+        "the signature is the receiver's",
+        Scenario(
+            plans=(Plan((HEALTHY,) * 2),),
+            steps=(
+                Step(0.5, A.START),
+                *(Step(200.0, A.ROTATE),) * 2,
+                Step(200.0, A.NEXT_ROUND),
+            ),
+        ),
+        Altered(answers={"get_secret_value": never_rotated}),
+    ),
+    "what a fan-out cannot read is not told": (
+        "an unreadable participant is told to the bus",
+        Scenario(
+            plans=(LARGE,),
+            steps=(
+                Step(0.5, A.START),
+                Step(5.0, A.BREAK_PARTICIPANT),
+                Step(5.0, A.NEXT_ROUND),
+            ),
+        ),
+        Altered(requests={"put_events": every_entry(nobody_is_unreadable)}),
     ),
     "the body is another one": (
         "the body is as documented",

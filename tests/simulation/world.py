@@ -375,10 +375,12 @@ class World:
                 stream_dlq_url=self.stream_dlq.url,
                 trainings_table=TRAININGS,
                 ledger_table=LEDGER,
+                outcomes_bus=BUS,
             ),
             fan_out.Clients(
                 dynamodb=self._client(process, self.fan_out, "dynamodb", self.dynamodb),
                 sqs=self._client(process, self.fan_out, "sqs", self.sqs),
+                events=self._client(process, self.fan_out, "events", self.bus),
             ),
             self._journal(),
             executor=SimulatedExecutor(self.kernel, WINDOW),

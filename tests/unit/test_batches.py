@@ -1,6 +1,8 @@
 """What a batch call leaves undone is asked for again: bounded, and nothing gets lost."""
 
 from collections.abc import Sequence
+from itertools import batched
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,9 +10,13 @@ from hypothesis import strategies as st
 
 from fl_notifications.aws.batches import (
     ATTEMPTS,
+    BATCH_GET,
     BATCH_WRITE,
     EVENTS_BATCH,
     SQS_BATCH,
+    NotReadError,
+    get_all,
+    get_items,
     until_done,
 )
 
@@ -98,3 +104,74 @@ def test_an_error_of_the_call_is_passed_on_at_once() -> None:
 def test_the_sizes_that_aws_takes() -> None:
     """Each from the API reference of the call."""
     assert (SQS_BATCH, EVENTS_BATCH, BATCH_WRITE) == (10, 10, 25)
+
+
+class Table:
+    """DynamoDB, which reads at each call as many keys of each table as it is told to."""
+
+    def __init__(self, capacities: Sequence[int], there: set[int]) -> None:
+        self.capacities = list(capacities)
+        self.there = there
+        self.requests: list[dict[str, Any]] = []
+
+    def batch_get_item(self, **given: Any) -> dict[str, Any]:
+        """Read what there is of the first keys; leave the others."""
+        requests = given["RequestItems"]
+        self.requests.append(requests)
+        capacity = self.capacities[len(self.requests) - 1]
+        left = {
+            name: {**each, "Keys": each["Keys"][capacity:]}
+            for name, each in requests.items()
+            if each["Keys"][capacity:]
+        }
+        found = {
+            name: [key for key in each["Keys"][:capacity] if key in self.there]
+            for name, each in requests.items()
+        }
+        return {"Responses": found, "UnprocessedKeys": left}
+
+    @property
+    def client(self) -> Any:
+        """As boto3's client."""
+        return self
+
+
+@given(
+    st.lists(st.integers(0, 20), unique=True),
+    st.lists(st.integers(0, 20), unique=True),
+    st.sets(st.integers(0, 20)),
+    st.lists(st.integers(0, 10), min_size=ATTEMPTS, max_size=ATTEMPTS),
+)
+def test_all_that_there_is_of_several_tables_is_read_or_it_is_an_error(
+    ones: list[int], others: list[int], there: set[int], capacities: list[int]
+) -> None:
+    table = Table(capacities, there)
+    requests = {
+        name: {"Keys": keys, "ConsistentRead": True}
+        for name, keys in (("ones", ones), ("others", others))
+        if keys
+    }
+    unread = max(len(ones), len(others)) - sum(capacities)
+    if unread > 0:
+        with pytest.raises(NotReadError, match=r"left \d+ keys unread"):
+            get_items(table.client, requests, sleep=lambda _: None)
+        assert len(table.requests) == ATTEMPTS
+        return
+    items = get_items(table.client, requests, sleep=lambda _: None)
+    assert items.keys() == requests.keys()
+    assert items.get("ones", []) == [key for key in ones if key in there]
+    assert items.get("others", []) == [key for key in others if key in there]
+    for request in table.requests:
+        assert all(each["ConsistentRead"] for each in request.values())
+
+
+@given(st.integers(0, 350))
+def test_any_number_of_keys_is_read_a_hundred_at_a_time(number: int) -> None:
+    table = Table([1000] * 9, set(range(number)))
+    keys: Any = range(number)
+    read = get_all(table.client, "ones", keys, sleep=lambda _: None, ConsistentRead=True)
+    assert list(read) == list(range(number))
+    assert [len(each["ones"]["Keys"]) for each in table.requests] == [
+        len(batch) for batch in batched(keys, BATCH_GET)
+    ]
+    assert all(each["ones"]["ConsistentRead"] for each in table.requests)

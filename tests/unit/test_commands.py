@@ -63,6 +63,13 @@ def test_every_command_has_help_that_fits_80_columns(
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_help_groups_the_commands_each_in_one_group(run: Run) -> None:
+    _, out, _ = run("--help")
+
+    assert sorted(name for names in main.PANELS.values() for name in names) == sorted(main.COMMANDS)
+    assert [panel for panel in main.PANELS if f"─ {panel} ─" not in out] == []
+
+
 def test_help_is_in_paragraphs(run: Run) -> None:
     """Lines are broken by the width, not where the docstring breaks them."""
     _, out, _ = run("trace", "--help")

@@ -29,6 +29,7 @@ FAN_OUT = COMMON | {
     "DELIVERIES_QUEUE_URL": "https://sqs.example/deliveries.fifo",
     "FAN_OUTS_QUEUE_URL": "https://sqs.example/fan-outs.fifo",
     "STREAM_DLQ_URL": "https://sqs.example/stream-dlq",
+    "OUTCOMES_BUS": "outcomes",
 }
 DELIVER = COMMON | {
     "TRAININGS_TABLE": "trainings",

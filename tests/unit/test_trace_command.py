@@ -118,6 +118,16 @@ def test_tables_and_a_summary_are_printed(run: RunCommand) -> None:
     assert "What failed" in out
 
 
+def test_what_is_piped_has_a_line_for_each_step_and_no_padding(run: RunCommand) -> None:
+    """However long: `grep` finds it, and a narrow terminal shows no empty lines."""
+    reason = "a reason of several words " * 20
+    step = {"notification_id": "n", "receiver_uuid": receiver_uuid(1), "reason": reason.strip()}
+    _, out, _ = run(FakeAws([line(START, "built", **step)]), TRAINING)
+
+    assert [row for row in out.splitlines() if row != row.rstrip()] == []
+    assert reason.strip() in out
+
+
 def test_json_is_a_list_sorted_by_time(run: RunCommand) -> None:
     shuffled = lines()
     shuffled.reverse()

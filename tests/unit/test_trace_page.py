@@ -143,6 +143,20 @@ def test_the_columns_hold_the_whole_story() -> None:
     assert {len(column) for column in notifications.values()} == {len(told.notifications)}
 
 
+def test_what_is_built_again_does_not_stretch_a_notification() -> None:
+    """It is not sent: the line would seem to end minutes after its outcome."""
+    kinds = (StepKind.BUILT, StepKind.CONCLUDED, StepKind.BUILT)
+    told = tell(
+        TRAINING,
+        [Step(START + timedelta(minutes=n), kind, TRAINING, "n") for n, kind in enumerate(kinds)],
+    )
+
+    said = embedded(page(told, made_at=MADE_AT))
+
+    assert said["notifications"]["steps"] == [2]
+    assert [list(StepKind)[number] for number in said["steps"]["kind"]] == list(kinds[:2])
+
+
 def test_a_big_training_stays_small() -> None:
     """1,000 receivers x 20 rounds may take 10 MB; a tenth of that may take a tenth."""
     assert len(page(story(100, 20), made_at=MADE_AT)) < 1_000_000

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from fl_notifications_cli.demo.cast import Cast, cast
@@ -18,6 +19,8 @@ from fl_notifications_cli.local.stack import HOME, LocalStack
 from fl_notifications_cli.progress import Steps
 from fl_notifications_cli.stack import Stack, StackNotFoundError, find_stack
 from fl_notifications_cli.trace import note_for, write_page
+
+_PIPED_WIDTH = 10_000
 
 PAGE = HOME / "demo.html"
 """Where the demo leaves the trace of its first training."""
@@ -89,12 +92,15 @@ def _summary(console: Console, done: list[Check]) -> int:
     """Print what was checked; return how much of it doesn't hold."""
     console.print("\nWhat was checked", style="bold")
     # Words are kept whole on a terminal, lines elsewhere.
-    soft = not console.is_terminal
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPED_WIDTH)
+    table = Table.grid(padding=(0, 1, 0, 0))
     for check in done:
-        line = Text("✓ " if check.holds else "✗ ", style="green" if check.holds else "red")
-        console.print(line.append(check.text, style="default"), soft_wrap=soft)
+        style = "green" if check.holds else "red"
+        table.add_row(Text("✓" if check.holds else "✗", style), Text(check.text))
         if not check.holds:
-            console.print(Text(f"  found: {check.found}", style="red"), soft_wrap=soft)
+            table.add_row("", Text(f"found: {check.found}", "red"))
+    console.print(table)
     failed = sum(not check.holds for check in done)
     verdict = f"{failed} of {len(done)} differ" if failed else f"All {len(done)} as they should be"
     console.print(verdict, style="bold red" if failed else "bold green", highlight=False)
@@ -113,6 +119,6 @@ def _trace(console: Console, record: Record, trainings: Cast, *, kept: bool) -> 
         console.print(f"{production.title} as a timeline: {path}", soft_wrap=True)
     if kept:
         command = f".venv/bin/fl-notifications trace {trainings.quorum.training_uuid}"
-        console.print(f"The first as tables: {command}", soft_wrap=True)
+        console.print(f"The first as tables:\n  {command}", soft_wrap=True)
     else:
         console.print("'make up' keeps a stack running: 'make demo' uses it, and says how to trace")

@@ -66,8 +66,7 @@ class Story:
         deadline, trainings = self._cast.deadline, self._record.trainings
         uuid, silent = deadline.training_uuid, deadline.role("silent")
         self._view.say(
-            f"{deadline.title}: {len(deadline.roles)} participants have {DEADLINE_SECONDS} s for a"
-            " round; one accepts it, and never reports"
+            f"{deadline.title}: a round of {DEADLINE_SECONDS} s; one accepts it and never reports"
         )
         self._create(deadline, deadline.roles)
         trainings.start(uuid)
@@ -124,9 +123,7 @@ class Story:
         self._until("the late one accepts the start", lambda: _all([late], START))
         self._until("the survivors accept round 0", lambda: _all(survivors, ROUND_0))
 
-        self._view.say(
-            "The unreachable are tried again, with growing pauses; then the policy rules"
-        )
+        self._view.say("The unreachable are tried again, ever later; then the policy rules")
         self._until(
             "the one that is down is removed, as there is a quorum",
             lambda: down.participant.uuid not in self._record.participants(quorum),

@@ -156,17 +156,16 @@ class LiveTable:
             self._seen = look(self._record, self._cast)
         self._live.update(self._draw(), refresh=True)
 
-    def _draw(self) -> Group:
+    def finish(self) -> None:
+        """Redraw for the last time, with nothing that still goes on."""
+        self._seen = look(self._record, self._cast)
+        self._live.update(self._draw(going_on=False), refresh=True)
+
+    def _draw(self, *, going_on: bool = True) -> Group:
         elapsed = time.time() - self._began
         turning = _SPINNER[int(elapsed * _REDRAWS_PER_SECOND) % len(_SPINNER)]
-        polls = sum(
-            role.polls.number
-            for production in self._cast.all
-            for role in production.told
-            if role.polls
-        )
-        said = f"{turning} {elapsed:5.1f} s  {count(polls, 'poll', 'polls')}  {self._text}"
-        return Group(drawn(self._cast, self._seen), Text(said, style="dim"))
+        now = [Text(f"{turning} {elapsed:5.1f} s  {self._text}", style="dim")] if going_on else []
+        return Group(drawn(self._cast, self._seen), *now)
 
 
 def drawn(cast: Cast, seen: Looked) -> Table:
@@ -176,7 +175,7 @@ def drawn(cast: Cast, seen: Looked) -> Table:
     for column in _COLUMNS:
         table.add_column(column, no_wrap=True, min_width=_CELL_WIDTH)
     for production in cast.all:
-        table.add_row(Text(production.title, style="bold"))
+        table.add_row(Text(production.title, style="bold"), *_polls(production))
         for role in production.told:
             cells = _tries(seen, production, role) if role.down else _answers(role)
             _waiting(cells, seen, role)
@@ -184,6 +183,13 @@ def drawn(cast: Cast, seen: Looked) -> Table:
                 _deadline(cells, seen, role)
             table.add_row(role.name, *(cells.get(column, Text()) for column in _COLUMNS))
     return table
+
+
+def _polls(production: Production) -> list[Text]:
+    """How often mailboxes were asked, below the last column's head."""
+    polls = [role.polls.number for role in production.told if role.polls]
+    said = count(sum(polls), "poll", "polls") if polls else ""
+    return [*([Text()] * (len(_COLUMNS) - 1)), Text(said, style="dim")]
 
 
 def _tries(seen: Looked, production: Production, role: Role) -> dict[str, Text]:
@@ -251,4 +257,4 @@ def shown(console: Console, cast: Cast, began: float, record: Record) -> Iterato
     with Live(console=console, auto_refresh=False, transient=False) as live:
         table = LiveTable(cast, began, record, live)
         yield table
-        table.refresh()
+        table.finish()

@@ -9,6 +9,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -106,9 +107,10 @@ def _columns(
             notifications["type"].append(types.number(notification.notification_type))
             notifications["round"].append(_or(notification.round, -1))
             notifications["outcome"].append(outcomes.number(notification.outcome))
-            notifications["steps"].append(len(notification.steps))
+            told = tuple(_without_repeats(notification.steps))
+            notifications["steps"].append(len(told))
             before = start
-            for step in notification.steps:
+            for step in told:
                 at = _milliseconds(step.at)
                 steps["dt"].append(at - before)
                 before = at
@@ -126,6 +128,15 @@ def _columns(
         "notifications": notifications,
         "steps": steps,
     }
+
+
+def _without_repeats(steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps but for what was built again: it is not sent, and would stretch the line."""
+    built = False
+    for step in steps:
+        if step.kind is not StepKind.BUILT or not built:
+            yield step
+        built = built or step.kind is StepKind.BUILT
 
 
 def _add_step(columns: dict[str, list[int]], step: Step, outcomes: _Names, reasons: _Names) -> None:

@@ -1,9 +1,12 @@
 """The story of a training for people at a terminal."""
 
+import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from textwrap import wrap
+from typing import IO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -54,6 +57,7 @@ UNKNOWN = "\N{EN DASH}"
 
 _RIGHT = {"waiting", "in flight", "delayed", "oldest", "round", "participants", "age", "try"}
 _SHORTEST = 8
+_PADDING = re.compile(r" +\n")
 _WIDE = 115
 _PIPED_WIDTH = 1_000
 """Of what goes into a file or a pipe: no line of a table is broken there, so that grep finds it."""
@@ -259,7 +263,23 @@ def output_console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False)
     if console.is_terminal:
         return console
-    return Console(stderr=stderr, highlight=False, width=_PIPED_WIDTH)
+    file = _Trimmed(sys.stderr if stderr else sys.stdout)
+    return Console(file=cast("IO[str]", file), highlight=False, width=_PIPED_WIDTH)
+
+
+class _Trimmed:
+    """A file into which no line ends in the spaces that tables are padded with."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write a text; Rich writes whole lines."""
+        return self._file.write(_PADDING.sub("\n", text))
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._file.flush()
 
 
 def printable(text: str) -> str:
@@ -431,7 +451,7 @@ def result(step: Step) -> str:
     if step.kind in {StepKind.ACKNOWLEDGED, StepKind.CONCLUDED} and step.outcome:
         parts.append(marked(step.outcome))
     if step.kind is StepKind.DEPOSITED:
-        parts.append("its mailbox")
+        parts.append("in mailbox")
     # What accepted has said is in the attempt's own line.
     if (said := why(step)) and not (step.kind is StepKind.CONCLUDED and _succeeded(step)):
         parts.append(said)

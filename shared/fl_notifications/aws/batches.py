@@ -1,8 +1,9 @@
 """Retries what batch APIs leave undone: they answer 200 and fail in part."""
 
+import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 if TYPE_CHECKING:
@@ -57,6 +58,67 @@ def until_done[T](pending: T, call: Callable[[T], T], *, sleep: Sleep = time.sle
             wait *= 2
         pending = call(pending)
     return pending
+
+
+class NotReadError(Exception):
+    """DynamoDB left some keys unread, after several tries."""
+
+
+def get_items(
+    client: "DynamoDBClient", requests: Mapping[str, Mapping[str, Any]], *, sleep: Sleep
+) -> dict[str, list[Any]]:
+    """Read items of one table or several, at most 100 in all, in any order.
+
+    Args:
+        client: boto3's client.
+        requests: by table: keys and options, as BatchGetItem takes them.
+        sleep: how to wait between two calls, in seconds.
+
+    Returns:
+        By table: those that there are.
+
+    Raises:
+        NotReadError: if some were left unread, after several tries.
+        botocore.exceptions.ClientError: if DynamoDB refuses the call as a whole.
+    """
+    items: dict[str, list[Any]] = {table: [] for table in requests}
+
+    def call(pending: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = client.batch_get_item(RequestItems=pending)
+        for table, found in answer["Responses"].items():
+            items[table] += found
+        return answer.get("UnprocessedKeys", {})
+
+    if left := until_done(requests, call, sleep=sleep):
+        keys = sum(len(request["Keys"]) for request in left.values())
+        raise NotReadError(f"DynamoDB left {keys} keys unread")
+    return items
+
+
+def get_all(
+    client: "DynamoDBClient",
+    table_name: str,
+    keys: Iterable[Mapping[str, Any]],
+    *,
+    sleep: Sleep,
+    **options: Any,
+) -> Iterator[Any]:
+    """Read items of a table, any number of them, 100 at a time, in any order.
+
+    Args:
+        client: boto3's client.
+        table_name: name or ARN.
+        keys: no two of them the same.
+        sleep: how to wait between two calls, in seconds.
+        options: as BatchGetItem takes them beside the keys.
+
+    Raises:
+        NotReadError: if some were left unread, after several tries.
+        botocore.exceptions.ClientError: if the table refuses a call as a whole.
+    """
+    for batch in itertools.batched(keys, BATCH_GET):
+        requests = {table_name: {"Keys": list(batch), **options}}
+        yield from get_items(client, requests, sleep=sleep)[table_name]
 
 
 def put_items(

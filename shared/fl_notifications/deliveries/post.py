@@ -444,7 +444,7 @@ class Poster:
         control: a name that resolves wherever anything does, as the service that this function is
             called by: tells a resolver that answers nobody from a receiver's name that is wrong.
 
-    Example:
+    Examples:
         >>> poster = Poster(EndpointGuard(), timeout_seconds=10)
         >>> poster.post("http://127.0.0.1/", {"Content-Type": "application/json"}, b"{}")
         Forbidden(reason='plain http not allowed')

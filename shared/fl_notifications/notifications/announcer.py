@@ -1,6 +1,6 @@
 """Makes the fan-out of an announcement: one message per receiver, a page at a time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,7 @@ from fl_notifications.notifications.announcement import Announcement, Notice
 from fl_notifications.telemetry.journal import Journal
 from fl_notifications.trainings.items import UnreadableItemError, item_name, participant_key
 from fl_notifications.trainings.model import Participant, Receiver, Training, checked_settings
-from fl_notifications.trainings.table import Page
-
-type SetAside = Callable[[UnreadableItemError, str], None]
-"""Takes what was unreadable, and the sort key of its item."""
+from fl_notifications.trainings.table import Page, SetAside
 
 
 @dataclass(frozen=True)

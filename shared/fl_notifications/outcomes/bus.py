@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 type Conclusion = tuple[OutcomeKind, Outcome]
 
 
-class NotConclusionError(Exception):
+class NotToldError(Exception):
     """The bus did not take all events, after several tries."""
 
 
@@ -73,13 +73,13 @@ class OutcomeBus:
             at: when it did.
 
         Raises:
-            NotConclusionError: if the bus did not take all of them, after several tries.
+            NotToldError: if the bus did not take all of them, after several tries.
             ClientError: if the bus refuses a call as a whole.
         """
         entries = [self._entry(each.detail_type, each.model_dump_json(), at) for each in changes]
         for batch in itertools.batched(entries, EVENTS_BATCH):
             if left := self._put(batch):
-                raise NotConclusionError(f"{len(left)} events")
+                raise NotToldError(f"{len(left)} events")
 
     def _put(self, entries: "Sequence[PutEventsRequestEntryTypeDef]") -> list[int]:
         """Put at most ten entries; returns the places of those that the bus did not take."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard
 
-from fl_notifications.aws.batches import Sleep, until_done
+from fl_notifications.aws.batches import Sleep, get_items
 from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, Delivery
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.ledger import LedgerEntry, UnreadableEntryError, ledger_key
@@ -36,10 +36,6 @@ _OF_LEDGER: Final[Mapping[str, Any]] = {
     "ProjectionExpression": "notification_id, attempts, #outcome, status_code, reason, #at, #run",
     "ExpressionAttributeNames": {"#outcome": "outcome", "#at": "at", "#run": "run"},
 }
-
-
-class FactsError(Exception):
-    """The tables could not be read completely, after several tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +195,7 @@ class FactsReader:
         is always read so: an attempt that was just recorded must not be made once more.
 
         Raises:
-            FactsError: if DynamoDB left some keys unprocessed to the end.
+            NotReadError: if DynamoDB left some keys unprocessed to the end.
             ClientError: if DynamoDB refuses the call as a whole.
         """
         if not deliveries:
@@ -212,7 +208,7 @@ class FactsReader:
         """Read what was read of some deliveries again, consistently.
 
         Raises:
-            FactsError: if DynamoDB left some keys unprocessed to the end.
+            NotReadError: if DynamoDB left some keys unprocessed to the end.
             ClientError: if DynamoDB refuses the call as a whole.
         """
         return facts.updated_with(self._read(deliveries, consistent=True))
@@ -245,21 +241,8 @@ class FactsReader:
                 "ConsistentRead": consistent,
                 **_OF_TRAININGS,
             }
-        items = self._items(requests)
+        items = get_items(self._client, requests, sleep=self._sleep)
         return _facts(items, trainings, participants, self._trainings_table, self._ledger_table)
-
-    def _items(self, requests: dict[str, Any]) -> dict[str, list[Item]]:
-        items: dict[str, list[Item]] = {table: [] for table in requests}
-
-        def call(requests: dict[str, Any]) -> dict[str, Any]:
-            answer = self._client.batch_get_item(RequestItems=requests)
-            for table, found in answer["Responses"].items():
-                items[table].extend(found)
-            return dict(answer.get("UnprocessedKeys", {}))
-
-        if until_done(requests, call, sleep=self._sleep):
-            raise FactsError("DynamoDB did not answer for all keys")
-        return items
 
 
 def _facts(

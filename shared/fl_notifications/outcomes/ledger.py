@@ -3,7 +3,6 @@
 It catches repeats after the queue's own five minutes, and survives whatever crashes.
 """
 
-import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from fl_notifications.aws.batches import BATCH_GET, Sleep, put_items, until_done
+from fl_notifications.aws.batches import Sleep, get_all, put_items
 from fl_notifications.aws.errors import condition_failed
 from fl_notifications.deliveries.delivery import Delivery
 from fl_notifications.outcomes.outcome import OutcomeKind
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
 RETENTION = timedelta(days=30)
 """How long an entry is kept: twice the 14 days that a message can wait in a queue."""
-
-
-class LedgerNotReadError(Exception):
-    """The table did not answer for all entries, after several tries."""
 
 
 class UnreadableEntryError(Exception):
@@ -173,28 +168,18 @@ class Ledger:
             ids: at most 100 notification ids, from anybody.
 
         Raises:
-            LedgerNotReadError: if the table did not answer for all, after several tries.
+            NotReadError: if the table did not answer for all, after several tries.
             ClientError: if the table refuses the call.
         """
-        items: list[Mapping[str, Any]] = []
-
-        def call(keys: list[Any]) -> list[Any]:
-            answer = self._client.batch_get_item(
-                RequestItems={
-                    self._table_name: {
-                        "Keys": keys,
-                        "ConsistentRead": True,
-                        "ProjectionExpression": "notification_id, receiver_uuid, #outcome",
-                        "ExpressionAttributeNames": {"#outcome": "outcome"},
-                    }
-                }
-            )
-            items.extend(answer["Responses"].get(self._table_name, []))
-            left = answer.get("UnprocessedKeys", {})
-            return list(left[self._table_name]["Keys"]) if self._table_name in left else []
-
-        if until_done([ledger_key(each) for each in ids], call, sleep=self._sleep):
-            raise LedgerNotReadError("the ledger did not answer for all keys")
+        items = get_all(
+            self._client,
+            self._table_name,
+            [ledger_key(each) for each in ids],
+            sleep=self._sleep,
+            ConsistentRead=True,
+            ProjectionExpression="notification_id, receiver_uuid, #outcome",
+            ExpressionAttributeNames={"#outcome": "outcome"},
+        )
         return {
             item["notification_id"]["S"]: OutcomeKind(outcome)
             for item in items
@@ -206,25 +191,16 @@ class Ledger:
         """Read what is known of notifications, by id; of some nothing may be known.
 
         Raises:
-            LedgerNotReadError: if the table left some unread, after several tries.
+            NotReadError: if the table left some unread, after several tries.
             UnreadableEntryError: if an entry is not what we write there.
             ClientError: if the table refuses the call as a whole.
         """
-        found: dict[str, LedgerEntry] = {}
-
-        def call(keys: list[Any]) -> list[Any]:
-            answer = self._client.batch_get_item(RequestItems={self._table_name: {"Keys": keys}})
-            for item in answer["Responses"].get(self._table_name, []):
-                if (entry := LedgerEntry.from_item(item)) is not None:
-                    found[item["notification_id"]["S"]] = entry
-            left: Mapping[str, Any] = answer.get("UnprocessedKeys", {})
-            return list(left.get(self._table_name, {}).get("Keys", []))
-
         keys = map(ledger_key, dict.fromkeys(notification_ids))
-        for batch in itertools.batched(keys, BATCH_GET):
-            if left := until_done(list(batch), call, sleep=self._sleep):
-                raise LedgerNotReadError(f"{len(left)} entries could not be read")
-        return found
+        return {
+            item["notification_id"]["S"]: entry
+            for item in get_all(self._client, self._table_name, keys, sleep=self._sleep)
+            if (entry := LedgerEntry.from_item(item)) is not None
+        }
 
     def record(self, entries: Sequence[tuple[Delivery, LedgerEntry]]) -> set[str]:
         """Write entries, at most 25 of them, over what was known before.

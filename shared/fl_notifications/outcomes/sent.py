@@ -66,7 +66,7 @@ class Sent:
         Raises:
             SettingsError: without a ledger and without the environment variable `LEDGER_TABLE`
                 (the stack's output `LedgerTable`).
-            LedgerNotReadError: if the table did not answer, after several tries.
+            NotReadError: if the table did not answer, after several tries.
         """
         entries = self.ledger().entries(self.ids.values())
         found = {}

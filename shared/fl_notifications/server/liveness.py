@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from fl_notifications.aws.batches import Sleep, until_done
+from fl_notifications.aws.batches import Sleep, get_all
 from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, notification_id
 from fl_notifications.notification_type import NotificationType
 from fl_notifications.outcomes.ledger import Ledger, LedgerEntry
@@ -47,10 +47,6 @@ _KINDS: Final = {
     TrainingState.COMPLETED: NotificationType.TRAINING_FINISHED,
     TrainingState.ERROR: NotificationType.TRAINING_ERROR,
 }
-
-
-class NotReadError(Exception):
-    """Not all could be read, after several tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +170,10 @@ class Liveness:
         ]
 
     def _seen(self, uuids: Sequence[str]) -> dict[str, ReceiverSeen]:
-        found: dict[str, ReceiverSeen] = {}
-
-        def call(keys: list[Any]) -> list[Any]:
-            answer = self._client.batch_get_item(RequestItems={self._waiting_table: {"Keys": keys}})
-            for item in answer["Responses"].get(self._waiting_table, []):
-                found[item["owner"]["S"]] = ReceiverSeen.from_item(item)
-            left = answer.get("UnprocessedKeys", {})
-            return list(left[self._waiting_table]["Keys"]) if self._waiting_table in left else []
-
         owners = sorted({mailbox_owner(each) for each in uuids})
-        for start in range(0, len(owners), PAGE):
-            keys = [waiting_key(each, RECEIVER) for each in owners[start : start + PAGE]]
-            if until_done(keys, call, sleep=self._sleep):
-                raise NotReadError("mailboxes")
-        return found
+        keys = [waiting_key(each, RECEIVER) for each in owners]
+        items = get_all(self._client, self._waiting_table, keys, sleep=self._sleep)
+        return {item["owner"]["S"]: ReceiverSeen.from_item(item) for item in items}
 
 
 type _Notice = tuple[str, NotificationType]

@@ -5,7 +5,7 @@ this service's. Training and receivers are whatever has the attributes: Django m
 What is sent here is told whatever the trainings table says, and is never superseded: who writes
 the table need send nothing, see `TrainingRepository` and `fl_notifications.server.django`.
 
-Example:
+Examples:
     >>> from fl_notifications.server.reference import TrainingRoundStartNotification
     >>> sent = TrainingRoundStartNotification.from_training(training).send()
     >>> sent.wait(timeout=60)

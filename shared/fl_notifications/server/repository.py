@@ -4,7 +4,7 @@ A step of the training is one conditional write, so that two servers, or one tha
 cannot undo each other's. What is written reaches the participants by itself; each method says who
 is told what. A step whose answer was lost, and that boto3 repeats, is recognised as done.
 
-Example:
+Examples:
     >>> trainings = TrainingRepository(boto3.client("dynamodb"), table_name)
     >>> trainings.create(training_uuid, model_uuid, actor, participants)
     >>> trainings.start(training_uuid)

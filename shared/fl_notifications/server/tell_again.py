@@ -3,7 +3,7 @@
 A change is told once, whatever happens to the receiver afterwards. One that has lost what it was
 told, as its disk died, say, can be told again where its training stands.
 
-Example:
+Examples:
     >>> again = TellAgain(
     ...     boto3.client("dynamodb"), trainings_table, ledger_table, DeliveryQueue(sqs, queue_url)
     ... )

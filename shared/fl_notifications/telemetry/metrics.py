@@ -1,6 +1,7 @@
 """Metrics of what happens to notifications, in CloudWatch's embedded metric format."""
 
 import json
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ type _Name = tuple[str, MetricUnit]
 class Tally:
     """Metrics of one invocation, per type of notification and in total, in few EMF lines.
 
+    Several threads may count at once.
+
     Each is there twice: with the dimensions `stack` and `notification_type`, and with `stack`
     alone, as an alarm cannot add up types. Receivers and trainings are no dimensions: each value
     of one would be another metric to pay for.
@@ -42,17 +45,20 @@ class Tally:
             stack: name of the stack; tells its metrics from those of others in the account.
         """
         self._stack = stack
+        self._lock = threading.Lock()
         self._values: defaultdict[str | None, dict[_Name, list[float]]] = defaultdict(dict)
 
     def count(self, name: str, kind: str | None) -> None:
         """Count one more, for a type of notification or for none."""
-        self._values[kind].setdefault((name, MetricUnit.Count), [0])[0] += 1
+        with self._lock:
+            self._values[kind].setdefault((name, MetricUnit.Count), [0])[0] += 1
 
     def observe(
         self, name: str, kind: str | None, value: float, unit: MetricUnit = MetricUnit.Milliseconds
     ) -> None:
-        """Record a value, in milliseconds unless a unit is given."""
-        self._values[kind].setdefault((name, unit), []).append(value)
+        """Record a value to a tenth, in milliseconds unless a unit is given."""
+        with self._lock:
+            self._values[kind].setdefault((name, unit), []).append(round(value, 1))
 
     def flush(self) -> None:
         """Write the collected metrics, and start empty again."""
@@ -71,7 +77,8 @@ class Tally:
                 }
                 stamp = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
                 told = {name: each for (name, _), each in values.items()}
-                print(json.dumps({"_aws": stamp, **dimensions, **told}))  # noqa: T201 - Lambda's way
+                line = json.dumps({"_aws": stamp, **dimensions, **told}, separators=(",", ":"))
+                print(line)  # noqa: T201 - Lambda's way
 
 
 def _in_parts(metrics: Mapping[_Name, list[float]]) -> Iterator[dict[_Name, list[float]]]:

@@ -1,12 +1,11 @@
 """The trainings table, as the functions read and change it."""
 
-import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from fl_notifications.aws.batches import BATCH_GET, Sleep, until_done
+from fl_notifications.aws.batches import Sleep, get_all
 from fl_notifications.trainings.items import (
     PARTICIPANT_PREFIX,
     Item,
@@ -40,10 +39,6 @@ _PROJECTION: Final[dict[str, Any]] = {
 }
 
 
-class NotReadError(Exception):
-    """Some requested items could not be read, after several retries."""
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some of the participants of a training.
@@ -58,8 +53,8 @@ class Page:
     without_settings: Mapping[str, UnreadableItemError] = field(default_factory=dict)
 
 
-type OnUnreadable = Callable[[UnreadableItemError, Item], None]
-"""Called with each item that is no valid participant; the other items are still read."""
+type SetAside = Callable[[UnreadableItemError, str], None]
+"""Takes what is no valid participant, and the sort key of its item; the others are still read."""
 
 
 class TrainingTable:
@@ -113,7 +108,7 @@ class TrainingTable:
     def participant_pages(
         self,
         training_uuid: str,
-        on_unreadable: OnUnreadable,
+        set_aside: SetAside,
         *,
         key_range: KeyRange = EVERYBODY,
         resume_after: Callable[[], str | None] = lambda: None,
@@ -122,14 +117,14 @@ class TrainingTable:
 
         Args:
             training_uuid: of the training.
-            on_unreadable: told of what cannot be read.
+            set_aside: takes what cannot be read.
             key_range: where to look.
             resume_after: asked, if there is more than one page, where to begin: a page's `last`, or
                 None for the beginning.
         """
 
         def read(after: str | None) -> Page:
-            return self._read_page(training_uuid, key_range, after, on_unreadable)
+            return self._read_page(training_uuid, key_range, after, set_aside)
 
         page = read(None)
         if page.last is not None and (after := resume_after()) is not None:
@@ -140,34 +135,30 @@ class TrainingTable:
             yield page
 
     def participants_by_key(
-        self, training_uuid: str, uuids: Collection[str], on_unreadable: OnUnreadable
+        self, training_uuid: str, uuids: Collection[str], set_aside: SetAside
     ) -> Page:
         """Read some participants of a training, as many as there are, by their uuids.
 
         Args:
             training_uuid: of the training.
             uuids: spelt as in their keys, or differently from that one spelling which is usual.
-            on_unreadable: told of what cannot be read.
+            set_aside: takes what cannot be read.
 
         Raises:
             NotReadError: if the table did not give all of them.
             ClientError: if the table refuses a call as a whole.
         """
         spelt = {*uuids, *(canonical(each) for each in uuids)}
-        items: list[Item] = []
-
-        def call(keys: list[Any]) -> list[Any]:
-            request: Any = {"Keys": keys, "ConsistentRead": True, **_PROJECTION}
-            answer = self._client.batch_get_item(RequestItems={self._table_name: request})
-            items.extend(answer["Responses"].get(self._table_name, []))
-            left: Any = answer.get("UnprocessedKeys", {}).get(self._table_name, {})
-            return list(left.get("Keys", []))
-
         keys = (participant_key(training_uuid, each) for each in sorted(spelt))
-        for batch in itertools.batched(keys, BATCH_GET):
-            if left := until_done(list(batch), call, sleep=self._sleep):
-                raise NotReadError(f"{len(left)} participants")
-        return _page(_with_key(items, training_uuid), None, on_unreadable)
+        items = get_all(
+            self._client,
+            self._table_name,
+            keys,
+            sleep=self._sleep,
+            ConsistentRead=True,
+            **_PROJECTION,
+        )
+        return _page(_with_key(items, training_uuid), None, set_aside)
 
     def count(self, training_uuid: str) -> int | None:
         """Count the participants of a training; None if there are more than one page."""
@@ -184,7 +175,7 @@ class TrainingTable:
         training_uuid: str,
         key_range: KeyRange,
         after: str | None,
-        on_unreadable: OnUnreadable,
+        set_aside: SetAside,
     ) -> Page:
         start: dict[str, Any] = {}
         if after is not None:
@@ -198,7 +189,7 @@ class TrainingTable:
             **start,
         )
         last: str | None = answer.get("LastEvaluatedKey", {}).get("entity", {}).get("S")
-        return _page(_with_key(answer["Items"], training_uuid), last, on_unreadable)
+        return _page(_with_key(answer["Items"], training_uuid), last, set_aside)
 
     def _participants_of(
         self, training_uuid: str, key_range: KeyRange = EVERYBODY
@@ -220,14 +211,14 @@ def _with_key(items: Iterable[Item], training_uuid: str) -> list[Item]:
     return [{**item, "training_uuid": {"S": training_uuid}} for item in items]
 
 
-def _page(items: Iterable[Item], last: str | None, on_unreadable: OnUnreadable) -> Page:
+def _page(items: Iterable[Item], last: str | None, set_aside: SetAside) -> Page:
     participants = []
     without_settings = {}
     for item in items:
         try:
             participant, error = Participant.read(item)
         except UnreadableItemError as unreadable:
-            on_unreadable(unreadable, item)
+            set_aside(unreadable, item["entity"]["S"])
             continue
         participants.append(participant)
         if error is not None:

@@ -276,14 +276,16 @@
   }
 
   const plotWidth = () => Math.max(50, width - gutter);
-  const fitScale = () => (plotWidth() - 16) / warp.width;
+  // Right of the last step there is room for its mark, and for a callback's triangle behind it.
+  const LEFT = 8, RIGHT = 20;
+  const fitScale = () => (plotWidth() - LEFT - RIGHT) / warp.width;
   const MAX_SCALE = 20;                 // 20 px for a millisecond
   const columnWidth = () => Math.max(22, Math.min(64, (plotWidth() - 16) / Math.max(1, inOrder.length)));
 
   function clamp() {
     scale = Math.min(Math.max(scale, fitScale()), Math.max(MAX_SCALE, fitScale()));
     const visible = plotWidth() / scale;
-    from = Math.min(Math.max(from, -8 / scale), Math.max(-8 / scale, warp.width + 8 / scale - visible));
+    from = Math.min(Math.max(from, -LEFT / scale), Math.max(-LEFT / scale, warp.width + RIGHT / scale - visible));
     gridX = Math.min(Math.max(0, gridX), Math.max(0, inOrder.length * columnWidth() + 16 - plotWidth()));
     scroll.classList.toggle("pannable", view === "grid" ? inOrder.length * columnWidth() + 16 > plotWidth() : scale > fitScale() * 1.001);
   }
@@ -624,10 +626,13 @@
     const numbered = those.filter((change) => change.round >= 0), numbers = numbered.map((change) => change.round);
     const number = numbers.length < 2 || numbers[0] === numbers[numbers.length - 1]
       ? String(numbers[0] ?? "") : `${numbers[0]}–${numbers[numbers.length - 1]}`;
-    const [word] = (numbered[numbered.length - 1] ?? last).name.split(" ");
+    const words = numbered.map((change) => change.name.split(" ")[0]), word = words[0] ?? last.name.split(" ")[0];
     const names = those.length < 3 ? [those.map((change) => change.name).join(", ")] : [];
     if (those.length > 1) names.push(`${first.name} … ${last.name}`);
-    if (number) names.push(`${word} ${number}`, `${word[0]}${number}`, number);
+    if (words.some((other) => other !== word)) {
+      // Rounds of different kinds: "r1–S2".
+      names.push(`${word[0]}${numbers[0]}–${words[words.length - 1][0]}${numbers[numbers.length - 1]}`, number);
+    } else if (number) names.push(`${word} ${number}`, `${word[0]}${number}`, number);
     else names.push(word, `${word.slice(0, 3)}.`);
     return names;
   }
@@ -757,7 +762,7 @@
           c.font = fonts.small;
           c.textAlign = "left";
           c.fillStyle = colours["ink-2"];
-          c.fillText(`${attemptsOf[n]}`, x + (w < 30 ? 5.5 : 9), y - 8);
+          c.fillText(`${attemptsOf[n]}`, x + (w < 30 ? 8 : 9), y - 8);
         }
         if (n === hovered || n === selected) {
           c.strokeStyle = n === selected ? colours.accent : colours["ink-2"];
@@ -968,9 +973,17 @@
   function buildHead() {
     $("training").textContent = data.training;
     const a = data.t0 + t0, b = data.t0 + t1;
-    $("span").textContent = count
-      ? `${day(a)} ${clock(a, 1000)} to ${day(a) === day(b) ? "" : `${day(b)} `}${clock(b, 1000)} UTC (${duration(b - a)}) · ${plural(data.receivers.length, "receiver")} · ${plural(count, "notification")} · read ${day(data.made_at)} ${clock(data.made_at, 60000)} UTC`
-      : "No steps in the log.";
+    const facts = count
+      ? [
+        `${day(a)} ${clock(a, 1000)} to ${day(a) === day(b) ? "" : `${day(b)} `}${clock(b, 1000)} UTC (${duration(b - a)})`,
+        plural(data.receivers.length, "receiver"),
+        plural(count, "notification"),
+        `read ${day(data.made_at)} ${clock(data.made_at, 60000)} UTC`,
+      ]
+      : ["No steps in the log."];
+    // A line ends between two of them only.
+    $("span").replaceChildren(...facts.flatMap((fact, i) => [i ? " · " : "", make("span", { textContent: fact })]));
+    $("key-mailbox").hidden = !S.kind.some((kind) => kind === DEPOSITED || kind === FETCHED);
     if (data.note) {
       $("note").textContent = data.note;
       $("note").hidden = false;
