@@ -400,7 +400,8 @@ def _assumptions(prices: dict[str, Any], assumed: Assumptions) -> Iterator[str]:
         "of the ledger and a line more. With `LogLevel=WARN` most of CloudWatch Logs goes, "
         "and with it what `trace` could tell. Left out are the writes of the trainings table, "
         "which "
-        "the FL server makes anyway, and data transferred to the internet "
+        "the FL server makes anyway, point-in-time recovery of two tables (by the gigabyte), and "
+        "data transferred to the internet "
         f"({prices['internet_gb']:.2f} a GB; a POST and its answer are about 1 KB, 3 KB with a TLS "
         "handshake)."
     )

@@ -24,6 +24,7 @@ from fl_notifications_cli.stack import LOCAL_KEY, Stack
 from tests.cloudformation import ROOT
 from tests.django_server.core import clients, trainer
 from tests.django_server.core.models import GlobalModel, Training, User
+from tests.e2e.pipeline.kit import let_rules_settle
 
 __all__ = ["_tables", "setting"]
 
@@ -43,11 +44,13 @@ def events_queue(stack: Stack) -> Iterator[str]:
     """The queue of this server's events; without its rule the bus can be deleted again."""
     events, sqs, bus = stack.client("events"), stack.client("sqs"), stack.output("OutcomesBus")
     name = f"server-{uuid4().hex[:8]}"
-    yield queue.make(events, sqs, bus, name)
+    url = queue.make(events, sqs, bus, name)
+    let_rules_settle(stack)
+    yield url
     events.remove_targets(Rule=name, EventBusName=bus, Ids=["1"])
     events.delete_rule(Name=name, EventBusName=bus)
-    for url in sqs.list_queues(QueueNamePrefix=name)["QueueUrls"]:
-        sqs.delete_queue(QueueUrl=url)
+    for made_url in sqs.list_queues(QueueNamePrefix=name)["QueueUrls"]:
+        sqs.delete_queue(QueueUrl=made_url)
 
 
 def user(participant: Participant) -> User:

@@ -69,7 +69,7 @@ class Evidence:
         overdue: what the log says of rounds that lasted too long, and of what followed.
         ledger: all entries about them.
         master_secret: that the receivers' secrets are derived from.
-        waiting: messages in the queue of deliveries.
+        waiting: messages in the queue of deliveries that were not there before.
         new_dead_letters: messages that came into dead-letter queues meanwhile.
         missed: what was waited for in vain.
     """

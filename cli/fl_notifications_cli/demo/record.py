@@ -55,6 +55,8 @@ class Record:
         self.trainings = TrainingRepository(
             stack.client("dynamodb"), stack.output("TrainingsTable")
         )
+        # Of other trainings: a stack that was running may hold a retry back for 15 minutes.
+        self._waiting_before = self._count("DeliveriesQueueUrl")
 
     def training(self, production: Production) -> Training:
         """Return the training as it is now."""
@@ -133,8 +135,8 @@ class Record:
         return read_stories(reader, Wanted(production.training_uuid))
 
     def waiting(self) -> int:
-        """Return how many messages are in the queue of deliveries, visible or not."""
-        return self._count("DeliveriesQueueUrl")
+        """Return how many more messages than before are in the queue, visible or not."""
+        return max(0, self._count("DeliveriesQueueUrl") - self._waiting_before)
 
     def dead_letters(self) -> int:
         """Return how many messages are in the dead-letter queues."""

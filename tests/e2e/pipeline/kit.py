@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 60.0
 """How long a test waits for what must come, in seconds: long, as only a failure waits so long."""
 
+RULE_SECONDS: Final = 20.0
+"""Until AWS heeds a new or changed rule everywhere; what comes before that would be lost."""
+
 OTHER_SHARDS: Final = 2.0
 """By how much a shard of the stream may lag behind another one, on AWS, in seconds."""
 
@@ -395,6 +398,12 @@ def new_queue(client: "SQSClient") -> tuple[str, str]:
     return url, arn
 
 
+def let_rules_settle(stack: Stack) -> None:
+    """Return when a rule that was just written is heeded."""
+    if not stack.local:
+        time.sleep(RULE_SECONDS)
+
+
 @contextmanager
 def listening(stack: Stack, pattern: Mapping[str, Any]) -> Iterator["QueueReader"]:
     """Let the outcomes that match a pattern come into a queue, as any user can with one rule."""
@@ -407,6 +416,7 @@ def listening(stack: Stack, pattern: Mapping[str, Any]) -> Iterator["QueueReader
             Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}]
         )
         assert answer["FailedEntryCount"] == 0, answer
+        let_rules_settle(stack)
         yield QueueReader(sqs, url)
     finally:
         # With a rule of ours the bus, and so the stack, could not be deleted.
@@ -419,6 +429,7 @@ def listening(stack: Stack, pattern: Mapping[str, Any]) -> Iterator["QueueReader
 class Rule:
     """A rule of the outcomes' bus."""
 
+    stack: Stack
     client: "EventBridgeClient"
     bus: str
     name: str
@@ -432,7 +443,7 @@ class Rule:
             for rule in client.list_rules(EventBusName=bus)["Rules"]
             if callback in rule.get("EventPattern", "")
         ]
-        return cls(client, bus, name)
+        return cls(stack, client, bus, name)
 
     def disable(self) -> None:
         """Let it do nothing."""
@@ -441,6 +452,7 @@ class Rule:
     def enable(self) -> None:
         """Let it do what it is for."""
         self.client.enable_rule(Name=self.name, EventBusName=self.bus)
+        let_rules_settle(self.stack)
 
 
 class Outcomes:
