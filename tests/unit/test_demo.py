@@ -163,7 +163,7 @@ def seen() -> Evidence:
         },
         overdue=[
             "ONGOING, round 0: longer than its deadline (on_deadline: remove_unreported)",
-            "then: 1 removed",
+            "then: 1 participants removed",
         ],
         ledger=[
             replace(
@@ -289,6 +289,10 @@ def test_a_signature_with_another_secret_is_noticed(seen: Evidence) -> None:
         ({"deadline_removals": {}}, "the silent one"),
         ({"overdue": []}, "overdue"),
         ({"overdue": ["on_deadline: event"]}, "overdue"),
+        (
+            {"overdue": ["on_deadline: remove_unreported", "then: 0 participants removed"]},
+            "overdue",
+        ),
     ],
 )
 def test_what_differs_is_named(seen: Evidence, spoiled: dict[str, object], named: str) -> None:

@@ -31,7 +31,7 @@ WHOLE = [START, ROUND_0, ROUND_1, SWAG, TEST, FINISHED]
 """What a participant is told of the whole first training."""
 
 _UNREPORTED = "not reported by the deadline"
-_OVERDUE = ("remove_unreported", "removed")
+_OVERDUE = ("remove_unreported", "then: 1 participants removed")
 """What the log says in the end: that the round is overdue with its policy, and what followed."""
 
 
