@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from benchmarks import imports, latency, layer, million
+from benchmarks import beside, imports, latency, layer, million
 from benchmarks.measuring import (
     CPU_SHARE,
     PROJECT,
@@ -268,6 +268,22 @@ class Bench:
             "layer, what no function imports", unused, "", 0, None, ", ".join(built.unused)
         )
 
+    def beside(self, runs: int) -> Iterator[Figure]:
+        """Those who are told by POST while many others poll, on the local stack."""
+        load = Load(self._servers.processes)
+        found = beside.measure(runs)
+        foreign, polls = load.foreign(), found["polls"]
+        note = (
+            f"{polls['per_second']:.1f} polls a second, {polls['median_ms']:.0f} ms each, "
+            f"{polls['failures']:.0f} failed"
+        )
+        for what in ("half", "all"):
+            without = _series(found[what][False])
+            ratios = _series(each / without.middle for each in found[what][True])
+            name = f"{what} of {beside.PUSHED} told beside {beside.MAILBOXES:,} that poll"
+            told = f"{without.middle:.2f} s without; {note}"
+            yield Figure(name, ratios, "x", 1.1, foreign, told)
+
     def _child(
         self, module: str, first: str, *more: str, count: str | None = None, servers: bool = True
     ) -> dict[str, Any]:
@@ -305,6 +321,7 @@ PARTS: Final = {
     "fan_out": 3,
     "limits": 1,
     "stack": 10,
+    "beside": 12,
 }
 """What can be measured, and how often each is by default."""
 

@@ -78,6 +78,10 @@ class Case:
         deliver_cpu: likewise in DeliverNotification.
         fan_out_share: of a core, that FanOut has.
         deliver_share: of a core, that DeliverNotification has.
+        account: functions at once in the account, those that serve polls included.
+        polled: mailboxes that are polled meanwhile, each once a minute, and are empty. A poll reads
+            only a table that nothing else here uses: a function is all that it shares.
+        poll_cpu: CPU seconds of a poll.
         aws: what AWS allows.
     """
 
@@ -93,6 +97,9 @@ class Case:
     deliver_cpu: float = 0.0017
     fan_out_share: float = 1.0
     deliver_share: float = 512 / 1769
+    account: int = 1000
+    polled: int = 0
+    poll_cpu: float = 0.0009
     aws: Aws = field(default_factory=Aws)
 
 
@@ -128,6 +135,7 @@ class Simulation:
         self.puts = Limit(world, aws.bus_calls)
         self.queue: deque[tuple[bool, int]] = deque()  # whether it is dead, and which attempt
         self.filled = world.event()
+        self.account = simpy.Resource(world, case.account)
         self.counts: Counter[str] = Counter()
         self.last_post = self.last_healthy = 0.0
         self.healthy_left = 0
@@ -144,11 +152,15 @@ class Simulation:
         for number in range(case.functions):
             late = max(0.0, (number + 1 - case.at_first) / case.per_second)
             self.world.process(self._environment(late))
+        if case.polled:
+            self.world.process(self._polls())
         self.world.run(until=self.done)
         return {
             "seconds": self.last_post,
             "last_healthy": self.last_healthy,
             "throttled": self.counts["throttled"],
+            "polls": self.counts["polls"],
+            "polls_refused": self.counts["polls refused"],
             "repeated_posts": self.counts["repeated posts"],
             "longest_wait_for_the_ledger": self.counts["longest wait, ms"] / 1000,
         }
@@ -180,8 +192,10 @@ class Simulation:
                 self.filled = self.world.event() if self.filled.triggered else self.filled
                 yield self.filled
                 continue
-            batch = self._receive(SQS_BATCH)
-            yield from self._invocation(batch)
+            with self.account.request() as function:
+                yield function
+                if batch := self._receive(SQS_BATCH):
+                    yield from self._invocation(batch)
 
     def _receive(self, most: int) -> list[tuple[bool, int]]:
         return [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
@@ -233,6 +247,24 @@ class Simulation:
         if hangs and case.takes_more:
             yield self.world.timeout(max(0.0, HANG_SECONDS - case.answer_seconds))
         return hangs
+
+    # Mailbox
+
+    def _polls(self) -> Process:
+        while True:
+            yield self.world.timeout(60 / self.case.polled)
+            self.world.process(self._poll())
+
+    def _poll(self) -> Process:
+        """Poll an empty mailbox: one query; 429 if all functions are busy."""
+        self.counts["polls"] += 1
+        if self.account.count >= self.account.capacity:
+            self.counts["polls refused"] += 1
+            return
+        with self.account.request() as function:
+            yield function
+            cpu = self.case.poll_cpu / self.case.deliver_share
+            yield self.world.timeout(self.case.aws.call_seconds + cpu)
 
     def _again(self, attempt: int) -> Process:
         """A receiver that never answers is tried again, as the template's defaults say."""

@@ -34,6 +34,7 @@ CASES: Final[tuple[tuple[str, Case], ...]] = (
         "… ledger warmed to 20,000 writes a second",
         Case(100_000, aws=Aws(table_writes=20_000, table_reads=40_000)),
     ),
+    ("… and 100,000 mailboxes are polled", Case(100_000, polled=100_000)),
     ("1,000,000, all healthy", Case(MILLION)),
     ("10,000, 10 % never answer, 5 functions", Case(10_000, dead=0.1, functions=5, at_first=5)),
     (
@@ -47,6 +48,10 @@ CASES: Final[tuple[tuple[str, Case], ...]] = (
     ("1,000, 10 functions", Case(1000, functions=10, at_first=10)),
     ("1,000, 10 % never answer, 10 functions", Case(1000, dead=0.1, functions=10, at_first=10)),
     ("10,000, 10 functions", Case(10_000, functions=10, at_first=10)),
+    (
+        "… and 1,000 mailboxes are polled",
+        Case(10_000, functions=10, at_first=10, account=10, polled=1000),
+    ),
     ("100,000, 10 functions", Case(100_000, functions=10, at_first=10)),
     (
         "100,000, 10 % never answer, 10 functions",

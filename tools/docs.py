@@ -46,6 +46,15 @@ FOLDERS: Final = (
 )
 """The folders of the library in the order of the reference; the two ends of the wire first."""
 
+LANGUAGES: Final = {
+    ".py": "python",
+    ".sh": "sh",
+    ".mjs": "js",
+    ".yaml": "yaml",
+    ".service": "ini",
+}
+"""Of the examples: suffix -> how they are highlighted."""
+
 FIRST: Final = ("repository", "notification", "model", "delivery", "outcome")
 """Modules with which a folder's page begins; the others follow by name."""
 
@@ -73,7 +82,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     for page, source in MADE.items():
-        files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+        content = (ROOT / source).read_text()
+        if page == "examples.md":
+            content += "".join(_examples())
+        files.append(File.generated(config, page, content=content))
     for folder, about in FOLDERS:
         files.append(
             File.generated(config, f"reference/{folder}.md", content=_reference(folder, about))
@@ -99,6 +111,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return text
 
     return "\n".join(_outside_of_code(markdown, mended))
+
+
+def _examples() -> Iterator[str]:
+    """Each file of the examples but for their tests: the site is read without the checkout."""
+    for path in sorted((ROOT / "examples").rglob("*")):
+        language = LANGUAGES.get(path.suffix)
+        if language is not None and not path.name.startswith("test_"):
+            name = path.relative_to(ROOT / "examples")
+            yield f"\n\n## {name}\n\n````{language}\n{path.read_text().rstrip()}\n````\n"
 
 
 def _outside_of_code(markdown: str, mended: Any) -> Iterator[str]:

@@ -263,7 +263,7 @@ class _Invocation:
                 reason=reason,
                 at=self._on.clock.now(),
             )
-            return Step(delivery, entry)
+            return Step(delivery, entry, contested=message.may_be_a_repeat)
         return None
 
     def _is_news(self, message: Message, delivery: Delivery, concluded_at: "datetime") -> bool:
@@ -380,7 +380,9 @@ class _Invocation:
             reason=result.entry.reason,
             latency_ms=result.latency_ms,
         )
-        self._steps.append((Step(delivery, result.entry, result.wait_seconds), group))
+        contested = group.messages[0].may_be_a_repeat
+        step = Step(delivery, result.entry, result.wait_seconds, contested=contested)
+        self._steps.append((step, group))
 
     def _unexpected(self, group: _Group, delivery: Delivery, error: Exception) -> None:
         self._on.journal.trouble(
@@ -402,9 +404,18 @@ class _Invocation:
             self._settle_some(some)
 
     def _settle_some(self, steps: Sequence[tuple[Step, _Group]]) -> None:
-        unrecorded = self._on.settler.record([step for step, _ in steps if not step.known])
-        recorded = [each for each in steps if each[0].delivery.notification_id not in unrecorded]
-        self._record_later([e for e in steps if e[0].delivery.notification_id in unrecorded])
+        counting = self._on.settler.record([step for step, _ in steps if not step.known])
+        recorded, unrecorded = [], []
+        for step, group in steps:
+            entry = step.entry if step.known else counting.get(step.delivery.notification_id)
+            if entry is None:
+                unrecorded.append((step, group))
+            elif entry == step.entry:
+                recorded.append((step, group))
+            else:  # concluded elsewhere meanwhile
+                known = replace(step, entry=entry, known=True, is_news=False)
+                recorded.append((known, group))
+        self._record_later(unrecorded)
         untold = self._on.settler.tell([step for step, _ in recorded])
         for step, group in recorded:
             notification_id = step.delivery.notification_id

@@ -1,6 +1,7 @@
 """Parses messages of the queue: deliveries, poison messages, and those of newer versions."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from pydantic import ValidationError
@@ -10,6 +11,9 @@ from fl_notifications.deliveries.queue import ReceivedMessage
 from fl_notifications.validation import first_error
 
 _TYPE: Final = "notification_type"
+
+_SURELY_ONCE: Final = timedelta(seconds=290)
+"""The queue drops repeats for five minutes; the time of a change is known to the second."""
 
 
 class PoisonError(Exception):
@@ -32,6 +36,17 @@ class Message:
         """The message group: what is to stay in order."""
         return self.received.group or (self.delivery.group if self.delivery else "")
 
+    @property
+    def may_be_a_repeat(self) -> bool:
+        """Whether the same notification may have been enqueued before, and wait in a mailbox now.
+
+        Not if it was enqueued so soon after its change that the queue would have dropped it.
+        """
+        sent_at = self.received.sent_at
+        if sent_at is None or self.delivery is None:
+            return True
+        return sent_at - self.delivery.created_at >= _SURELY_ONCE
+
 
 def parse(received: ReceivedMessage) -> Message:
     """Parse a message.
@@ -49,11 +64,8 @@ def parse(received: ReceivedMessage) -> Message:
 
 
 def _is_of_a_newer_version(error: ValidationError) -> bool:
-    """Whether all that is wrong is a type that is not known here."""
-    (first, *others) = error.errors(include_url=False, include_context=False)
-    return (
-        not others
-        and first["loc"] == (_TYPE,)
-        and first["type"] == "enum"
-        and isinstance(first["input"], str)
+    """Whether its type is not known here: what else a message of that type has is not, either."""
+    return any(
+        each["loc"] == (_TYPE,) and each["type"] == "enum" and isinstance(each["input"], str)
+        for each in error.errors(include_url=False, include_context=False)
     )

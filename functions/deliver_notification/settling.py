@@ -22,6 +22,7 @@ class Step:
     Attributes:
         wait_seconds: how long the next attempt is to wait, if the entry has no outcome.
         known: whether the ledger has that entry already: the message comes once more.
+        contested: whether another one may conclude the notification at the same time.
         is_news: whether its conclusion is to be written down, once it is told.
     """
 
@@ -29,6 +30,7 @@ class Step:
     entry: LedgerEntry
     wait_seconds: int = 0
     known: bool = False
+    contested: bool = False
     is_news: bool = True
 
 
@@ -40,15 +42,36 @@ class Settler:
     bus: OutcomeBus
     journal: Journal
 
-    def record(self, steps: Sequence[Step]) -> set[str]:
-        """Write steps to the ledger; returns the ids of those that could not be written."""
+    def record(self, steps: Sequence[Step]) -> dict[str, LedgerEntry]:
+        """Write steps to the ledger.
+
+        Contested ones one by one, and only if there is no outcome yet: such a write costs as much,
+        but a call of its own.
+
+        Returns:
+            The entries that count, by notification id; those that could not be written are missing.
+        """
+        contested = [step for step in steps if step.contested]
+        counting = self._record_all([step for step in steps if not step.contested])
+        for step in contested:
+            try:
+                entry, _ = self.ledger.conclude(step.delivery, step.entry)
+            except Exception as error:  # noqa: BLE001 - see below
+                self.journal.trouble("the ledger could not be written", error)
+            else:
+                counting[step.delivery.notification_id] = entry
+        return counting
+
+    def _record_all(self, steps: Sequence[Step]) -> dict[str, LedgerEntry]:
         if not steps:
-            return set()
+            return {}
         try:
-            return self.ledger.record([(step.delivery, step.entry) for step in steps])
+            left = self.ledger.record([(step.delivery, step.entry) for step in steps])
         except Exception as error:  # noqa: BLE001 - what is not recorded must stay in the queue
             self.journal.trouble("the ledger could not be written", error)
-            return {step.delivery.notification_id for step in steps}
+            return {}
+        entries = {step.delivery.notification_id: step.entry for step in steps}
+        return {each: entry for each, entry in entries.items() if each not in left}
 
     def tell(self, steps: Sequence[Step]) -> set[str]:
         """Tell the outcomes of concluded steps to the bus; returns the ids of those not taken."""

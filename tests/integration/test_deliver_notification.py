@@ -21,7 +21,7 @@ from fl_notifications.deliveries.post import Answer, Responded, Unable, UnableRe
 from fl_notifications.deliveries.queue import DeliveryQueue
 from fl_notifications.deliveries.signing import receiver_secret
 from fl_notifications.notification_type import NotificationType
-from fl_notifications.outcomes.ledger import LedgerEntry
+from fl_notifications.outcomes.ledger import Ledger, LedgerEntry
 from fl_notifications.outcomes.outcome import OutcomeKind, parse_outcome_event
 from fl_notifications.trainings.model import TrainingState
 from functions.deliver_notification.deliverer import RESERVE_SECONDS
@@ -122,9 +122,10 @@ def enqueue(stack: Stack, *deliveries: Delivery) -> None:
 
 
 def message(name: str, url: str, number: int = 1, **values: Any) -> Delivery:
-    """What tells a participant that round 3 starts; another number is another notification."""
+    """What tells a participant that round 3 starts just now; another number is another one."""
     made = delivery(name, receiver=DeliveryReceiver(uuid=uuid_of(name), message_endpoint=url))
-    return made.model_copy(update={"notification_id": f"{name}-{number}", **values})
+    given = {"notification_id": f"{name}-{number}", "created_at": datetime.now(UTC), **values}
+    return made.model_copy(update=given)
 
 
 def about(kind: NotificationType, made: Delivery) -> Delivery:
@@ -186,7 +187,8 @@ def test_an_accepted_notification_is_posted_recorded_told_and_gone(
     stack: Stack, deliver: Function, receivers: Receivers
 ) -> None:
     receivers.add("one", status(202))
-    enqueue(stack, message("one", receivers.url("one")))
+    made = message("one", receivers.url("one"))
+    enqueue(stack, made)
     assert run(stack, deliver) == []
     (posted,) = receivers.posts("one")
     assert posted.body == message("one", "").payload.encode()
@@ -211,7 +213,7 @@ def test_an_accepted_notification_is_posted_recorded_told_and_gone(
         "attempts": 1,
         "status_code": 202,
         "reason": None,
-        "created_at": NOW,
+        "created_at": made.created_at,
         "joined_at": None,
         "run": None,
     }
@@ -835,10 +837,6 @@ POISON: dict[str, tuple[str, str]] = {
     "a missing field": (changed(content="absent"), "content"),
     "a wrong type": (changed(round="three"), "round"),
     "a type that is no text": (changed(notification_type=1), "notification_type"),
-    "an unknown type and no content": (
-        changed(notification_type="X", content="absent"),
-        "notification_type",
-    ),
     "an id that is no header": (changed(notification_id="a\nb"), "notification_id"),
     "no uuid": (changed(receiver={"uuid": "x", "message_endpoint": ""}), "receiver.uuid"),
 }
@@ -1026,6 +1024,54 @@ def test_if_the_ledger_refuses_everything_stays_and_nothing_is_told(
     assert told(stack) == []
     messages = {each["message"] for each in hasty.lines if each["level"] == "ERROR"}
     assert messages == {"the ledger could not be written"}
+
+
+def concluded_meanwhile(stack: Stack, kind: OutcomeKind, then: int) -> Behaviour:
+    """Answers when the notification has ended elsewhere: in its receiver's mailbox."""
+
+    def behave(connection: socket, over: Event) -> None:
+        entry = LedgerEntry(0, kind, None, None, NOW)
+        Ledger(stack.dynamodb, stack.ledger_table).conclude(message("one", NOBODY), entry)
+        status(then)(connection, over)
+
+    return behave
+
+
+@pytest.mark.parametrize(("kind", "then"), [("rejected", 200), ("failed", 200), ("accepted", 503)])
+def test_an_outcome_that_was_decided_during_a_post_counts(
+    stack: Stack, deliver: Function, receivers: Receivers, kind: str, then: int
+) -> None:
+    """It waited in a mailbox, was enqueued once more, and its receiver has a URL by now."""
+    receivers.add("one", concluded_meanwhile(stack, OutcomeKind(kind), then))
+    enqueue(stack, message("one", receivers.url("one"), created_at=NOW))
+    assert run(stack, deliver) == []
+    entry = stack.ledger("one-1")
+    assert entry is not None
+    assert (entry["outcome"], entry["attempts"]) == ({"S": kind}, {"N": "0"})
+    assert told(stack) == [(kind, "one-1", 0)]
+    assert left(stack) == 0
+
+
+def test_what_may_be_a_repeat_keeps_its_attempts_like_all_others(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(503))
+    enqueue(stack, message("one", receivers.url("one"), created_at=NOW))
+    assert run(stack, deliver) == ["one-1"]
+    entry = stack.ledger("one-1")
+    assert entry is not None
+    assert ("outcome" in entry, entry["attempts"]) == (False, {"N": "1"})
+
+
+def test_what_the_ledger_refuses_of_a_possible_repeat_is_tried_again(
+    stack: Stack, deliver: Function, receivers: Receivers
+) -> None:
+    receivers.add("one", status(200))
+    enqueue(stack, message("one", receivers.url("one"), created_at=NOW))
+    Faults(deliver.app.clients.dynamodb).refuse("UpdateItem", "InternalServerError", times=1)
+    assert run(stack, deliver) == []
+    assert told(stack) == [("accepted", "one-1", 1)]
+    assert len(receivers.posts("one")) == 1
 
 
 def test_events_that_the_bus_leaves_out_are_told_again(
@@ -1309,12 +1355,13 @@ def test_what_the_bus_did_not_take_is_written_down_once_it_is_told(
 # --- newer versions -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("content", [{"a": "b"}, "absent"])
 def test_a_type_of_a_newer_version_waits_and_what_is_behind_it_too(
-    stack: Stack, deliver: Function, receivers: Receivers, faults: Faults
+    stack: Stack, deliver: Function, receivers: Receivers, faults: Faults, content: object
 ) -> None:
     receivers.add("one", status(200))
     group = message("one", "").group
-    newer = changed(notification_type="PARTICIPANT_PROMOTED", something=["new"])
+    newer = changed(notification_type="PARTICIPANT_PROMOTED", content=content, something=["new"])
     send_raw(stack, newer, group)
     enqueue(stack, message("one", receivers.url("one")))
     receivers.add("two", status(200))

@@ -128,7 +128,7 @@ class Ledger:
         self._table_name = table_name
 
     def conclude(self, delivery: Delivery, entry: LedgerEntry) -> tuple[LedgerEntry, bool]:
-        """Write how a delivery ended, unless it has ended already.
+        """Write how a delivery ended, or how far it has come, unless it has ended already.
 
         Returns:
             The entry that counts, and whether it is this one.
@@ -149,7 +149,7 @@ class Ledger:
                 + ", ".join(f"#{name} = :{name}" for name in values)
                 + (" REMOVE " + ", ".join(f"#{name}" for name in sorted(gone)) if gone else ""),
                 ConditionExpression="attribute_not_exists(#outcome)",
-                ExpressionAttributeNames={f"#{name}": name for name in (*values, *gone)},
+                ExpressionAttributeNames={f"#{name}": name for name in {*values, *gone, "outcome"}},
                 ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
             )
         except ClientError as error:

@@ -1,20 +1,22 @@
 """Participants that nobody can call: their mailbox, from outside, with plain signed requests."""
 
+import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -263,7 +265,7 @@ def test_the_mailbox_is_killed_while_many_acknowledge_and_nothing_is_lost_or_con
     master_secret: MasterSecret,
     outcomes: Outcomes,
 ) -> None:
-    boxes = [new_box(stack, master_secret) for _ in range(6)]
+    boxes = [new_box(stack, master_secret) for _ in range(8)]
     training = begin(fl_server, *boxes)
     for each in boxes:
         each.poll_until(2)
@@ -284,7 +286,7 @@ def test_the_mailbox_is_killed_while_many_acknowledge_and_nothing_is_lost_or_con
 
     def kill() -> int:
         kills = 0
-        while not over.wait(0.7) and kills < 8:
+        while not over.wait(0.7) and kills < 12:
             for pid in workers(local_stack, "Mailbox"):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -307,15 +309,136 @@ def test_the_mailbox_is_killed_while_many_acknowledge_and_nothing_is_lost_or_con
         assert each.poll()["notifications"] == []
 
 
+CLIENT: Final = """
+import os, time
+from fl_notifications.receiver import RejectedError
+from fl_notifications.receiver.mailbox import Mailbox
+
+def work(notification):
+    print(notification.id, flush=True)
+    time.sleep(0.02)
+    if os.environ["SAYS"] == "rejected":
+        raise RejectedError("no-gpu")
+
+with Mailbox(os.environ["URL"], os.environ["RECEIVER"], os.environ["SECRET"]) as mailbox:
+    mailbox.run(work)
+"""
+"""A participant's own program with the client library."""
+
+KILLED: Final = 4
+"""Lives of a client that end by SIGKILL; the one after these is left alone."""
+
+
+@dataclass
+class Lives:
+    """A participant whose program is killed, and started again.
+
+    Attributes:
+        waited: ids that were in the mailbox before each life.
+        got: ids that each life was handed.
+    """
+
+    box: Box
+    chance: random.Random
+    waited: list[set[str]] = field(default_factory=list)
+    got: list[set[str]] = field(default_factory=list)
+
+    def waiting(self) -> set[str]:
+        return {each["headers"]["webhook-id"] for each in self.box.poll()["notifications"]}
+
+    def live(self) -> None:
+        """Live until nothing waits any more."""
+        while waiting := self.waiting():
+            self.waited.append(waiting)
+            self._one(killed=len(self.got) < KILLED)
+
+    def _one(self, *, killed: bool) -> None:
+        says = ("accepted", "rejected")[len(self.got) % 2]
+        given = {"URL": self.box.url, "RECEIVER": self.box.uuid, "SECRET": self.box.secret}
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLIENT],
+            env={"PATH": os.environ["PATH"], "SAYS": says, **given},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            first = process.stdout.readline()
+            if killed:
+                # It works for some 0.12 s, and acknowledges then.
+                time.sleep(self.chance.uniform(0, 0.35))
+            else:
+                eventually(self.waiting, lambda left: not left, "an empty mailbox")
+        finally:
+            process.kill()
+            rest, _ = process.communicate()
+        # The last line may have been cut.
+        self.got.append({line for line in (first + rest).split("\n")[:-1] if line})
+
+
+def test_clients_are_killed_while_they_acknowledge_and_nothing_is_lost_or_contradicted(
+    stack: Stack, fl_server: FlServer, master_secret: MasterSecret, outcomes: Outcomes
+) -> None:
+    boxes = [new_box(stack, master_secret) for _ in range(3)]
+    trainings = [begin(fl_server, *boxes) for _ in range(3)]
+    for each in boxes:
+        each.poll_until(6)
+    # Nothing follows from a rejection of what is left: a start and the end of each training.
+    for training in trainings:
+        training.write("COMPLETED")
+    for each in boxes:
+        eventually(
+            lambda box=each: Counter(one["notification_type"] for one in box.poll_until(1)),  # type: ignore[misc] # mypy's
+            lambda found: found == {START: 3, FINISHED: 3},
+            "a start and an end of each training",
+        )
+    lives = [Lives(each, random.Random(number)) for number, each in enumerate(boxes)]  # noqa: S311
+
+    with ThreadPoolExecutor(len(lives)) as threads:
+        list(threads.map(Lives.live, lives))
+
+    for life in lives:
+        # What was not acknowledged comes again; what was does not.
+        assert all(got <= waited for waited, got in zip(life.waited, life.got, strict=True))
+        assert all(after <= before for before, after in itertools.pairwise(life.waited))
+        assert set().union(*life.got) == life.waited[0]
+        told = eventually(
+            lambda life=life: _of(life, trainings, outcomes),  # type: ignore[misc] # mypy's
+            lambda found, life=life: found.keys() >= life.waited[0],  # type: ignore[misc] # mypy's
+            "an outcome of each",
+        )
+        assert all(len(told[each]) == 1 for each in life.waited[0]), "two outcomes of one"
+    assert max(len(life.got) for life in lives) > 1, "nobody was killed before it had acknowledged"
+
+
+def _of(
+    life: Lives, trainings: Iterable[TrainingItem], outcomes: Outcomes
+) -> Mapping[str, set[str]]:
+    """The outcomes of what a client was told, by id."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for training in trainings:
+        for kind, notification in kinds(outcomes, training, life.box):
+            found[notification].add(kind)
+    return found
+
+
 # --- the unchanged stock client behind the bridge -------------------------------------------------
 
 
 class StockClient:
-    """What the stock client's server does with a POST, as DESIGN.md and the README describe it.
+    """What the stock client's server does with a POST, as fl-demonstrator-client 1.0.1 was seen to.
 
-    A stand-in, as the client itself cannot be fetched here: it takes the message as JSON, answers
-    200 to what needs no work and 202 to a round, and knows nothing of signatures or mailboxes.
+    A stand-in, as the client itself needs torch. One request at a time, HTTP/1.0, no length of an
+    answer, whatever the path. It knows nothing of signatures or mailboxes.
     """
+
+    ANSWERS: Final = {
+        START: 200,
+        "UPDATE_ROUND_START": 202,
+        "MODEL_TEST_ROUND": 202,
+        FINISHED: 200,
+    }
+    """By type; a type that it does not know is 400 if its body has `data`, and 500 if not."""
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
@@ -326,18 +449,17 @@ class StockClient:
             def do_POST(self) -> None:
                 said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 assert set(said) == {"notification_type", "body", "training_uuid"}
-                needs_work = said["notification_type"] in {"UPDATE_ROUND_START", "MODEL_TEST_ROUND"}
-                status = 202 if needs_work else 200
+                unknown = 400 if "data" in said["body"] else 500
+                status = client.ANSWERS.get(said["notification_type"], unknown)
                 client.got.append(said)
                 client.answers.append(status)
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/messages"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
