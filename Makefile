@@ -41,7 +41,7 @@ help: ## Show this list
 
 ## What a person runs
 
-demo: tools ## Run two trainings with real participants, show what happens, check it
+demo: tools ## Run three trainings with real participants, show what happens, check it
 	@$(BIN)/fl-notifications demo
 
 up: tools ## Start the local stack, or deploy changed code onto the running one

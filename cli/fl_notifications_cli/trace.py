@@ -297,13 +297,18 @@ def _follow(reader: LogReader, wanted: Wanted, *, as_json: bool) -> None:
         print(file=sys.stderr)  # so that the prompt does not follow on ^C
 
 
-def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | None:
-    """What the page has to say about what it does not show."""
+def note_for(story: TrainingStory) -> str | None:
+    """What a training's page has to say above its timeline: what belongs to no notification."""
     told = [f"Not announced: {reason}." for reason in {step.reason for step in story.unreadable}]
     if story.overdue:
         steps = "; ".join(f"{step.at:%H:%M:%S} {step.reason}" for step in story.overdue)
         told.append(f"Overdue: {steps}.")
-    parts = []
+    return " ".join(told) or None
+
+
+def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | None:
+    """The same, and what the page does not show."""
+    told, parts = note_for(story), []
     if wanted.receiver is not None:
         parts.append(f"only receiver {wanted.receiver}")
     if wanted.notification is not None:
@@ -313,8 +318,9 @@ def _note(wanted: Wanted, story: TrainingStory, cut_short: str | None) -> str | 
     if cut_short is not None:
         parts.append(f"incomplete: {cut_short}")
     if parts:
-        told.append(f"This page shows not all of the training: {', '.join(parts)}.")
-    return " ".join(told) or None
+        missing = f"This page shows not all of the training: {', '.join(parts)}."
+        return f"{told} {missing}" if told else missing
+    return told
 
 
 def _nothing_found(stack: Stack, wanted: Wanted) -> str:

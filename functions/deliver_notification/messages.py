@@ -64,11 +64,8 @@ def parse(received: ReceivedMessage) -> Message:
 
 
 def _is_of_a_newer_version(error: ValidationError) -> bool:
-    """Whether all that is wrong is a type that is not known here."""
-    (first, *others) = error.errors(include_url=False, include_context=False)
-    return (
-        not others
-        and first["loc"] == (_TYPE,)
-        and first["type"] == "enum"
-        and isinstance(first["input"], str)
+    """Whether its type is not known here: what else a message of that type has is not, either."""
+    return any(
+        each["loc"] == (_TYPE,) and each["type"] == "enum" and isinstance(each["input"], str)
+        for each in error.errors(include_url=False, include_context=False)
     )

@@ -71,7 +71,9 @@ class Mailboxes:
 
     def rotated_lately(self) -> bool:
         """Whether the master secret is so new that not all functions know it."""
-        return any(when > self.kernel.now - UNNOTICED_SECONDS for when, _ in self.secrets.changes)
+        return any(
+            when > self.kernel.now - UNNOTICED_SECONDS for when, _ in self.secrets.changes[1:]
+        )
 
     def register(self, receiver: str, mail: Mail) -> None:
         if receiver not in self.clients:
@@ -97,6 +99,7 @@ class _Client:
     busy: bool = False
     fetches: int = 0
     clock: float = 0.0
+    corrected: bool = False
     older: bool = False
 
     def __post_init__(self) -> None:
@@ -153,9 +156,11 @@ class _Client:
         answer = invocation.answer
         body = json.loads(answer["body"])
         if answer["statusCode"] != 200:
-            if self.clock and answer["statusCode"] == 401:
+            if self.clock and not self.corrected and answer["statusCode"] == 401:
                 self.clock = body["server_time"] - self.mailboxes.kernel.now
+                self.corrected = True  # the time that it was told has to do
             else:
+                self.corrected = False
                 self.older = not self.older  # the functions may not know the new secret yet
                 if answer["statusCode"] != 401 or not self.mailboxes.rotated_lately():
                     self.mailboxes.refused.append(answer)
@@ -165,7 +170,7 @@ class _Client:
         for each in body["notifications"]:
             self._got(each, invocation)
         if body["notifications"] or self.pending or body["more"]:
-            self.wake(WORK_SECONDS)
+            self.wake(LATE_SECONDS if self.mail is Mail.OVER_LONG else WORK_SECONDS)
 
     def _told(self, asked: dict[str, str], acknowledged: list[dict[str, Any]]) -> None:
         now = self.mailboxes.kernel.now

@@ -46,6 +46,7 @@ class Mail(Enum):
     REJECTS = "rejects"
     NEVER = "never asks"
     LATE = "asks for the first time when it is too late"
+    OVER_LONG = "asks often, and acknowledges when it is too late"
     CRASHES = "dies after each second notification that it got"
     TWO = "two processes, of which one accepts and one rejects"
     CLOCK_OFF = "its clock is ten minutes ahead"

@@ -247,6 +247,66 @@ def without_deposits(request: dict[str, Any]) -> dict[str, Any]:
     return {**request, "RequestItems": tables}
 
 
+def without_deletions(request: dict[str, Any]) -> dict[str, Any]:
+    """What is concluded stays in its mailbox."""
+    tables = dict(request["RequestItems"])
+    for write in tables.get(WAITING, []):
+        if "DeleteRequest" in write:
+            write["DeleteRequest"]["Key"]["what"] = {"S": "another"}
+    return {**request, "RequestItems": tables}
+
+
+def at_first[T](times: int, change: Callable[[T], T]) -> Callable[[T], T]:
+    """Changes only so many: who asks until it is served would ask for ever."""
+    left = iter(range(times))
+    return lambda it: it if next(left, None) is None else change(it)
+
+
+def never_concluded(answer: Any) -> Any:
+    """The ledger's outcomes are not looked at."""
+    for item in answer["Responses"].get(LEDGER, []):
+        item.pop("outcome", None)
+    return answer
+
+
+def still_in_its_round(answer: Any) -> Any:
+    """Whoever looks whether a training goes on is told that it does."""
+    item = answer.get("Item", {})
+    if item.get("state", {}).get("S") in {"COMPLETED", "ERROR", "SWAG_ROUND"}:
+        item["state"], item["round"] = {"S": "ONGOING"}, {"N": "0"}
+    return answer
+
+
+def of_the_first_mailbox() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Whoever asks is given what is in the mailbox that was asked for first."""
+    asked: list[dict[str, str]] = []
+
+    def changed(request: dict[str, Any]) -> dict[str, Any]:
+        values = request.get("ExpressionAttributeValues", {})
+        if not values.get(":owner", {}).get("S", "").startswith("MAILBOX#"):
+            return request
+        asked.append(values[":owner"])
+        return {**request, "ExpressionAttributeValues": {**values, ":owner": asked[0]}}
+
+    return changed
+
+
+def as_asked(answer: Any) -> Any:
+    """Whoever acknowledges is told that it counts."""
+    body = json.loads(answer["body"])
+    for told in body.get("acknowledged", []):
+        told["outcome"], told["applied"] = "accepted", True
+    return {**answer, "body": json.dumps(body)}
+
+
+def another_time(answer: Any) -> Any:
+    """A request with a wrong clock is told a time that is wrong as well."""
+    body = json.loads(answer["body"])
+    if "server_time" in body:
+        body["server_time"] += 1000
+    return {**answer, "body": json.dumps(body)}
+
+
 def nobody_has_reported(answer: Any) -> Any:
     for item in answer.get("Items", []):
         item.pop("reported", None)
@@ -299,6 +359,13 @@ def nobody_is_unreadable(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 _count = iter(range(10**9))
+MOVED_ON = Scenario(
+    plans=(Plan((HEALTHY,) * 2, deadline=60),),
+    steps=(Step(0.5, A.START), Step(59.0, A.SWAG)),
+    faults=faults(Kind.REFUSED, "put_item", *range(3, 40)),
+)
+"""The builder cannot write of the next round, and a sweep finds the one before."""
+
 LARGE = Plan((HEALTHY,) * 12, policy="quorum", min_participants=1)
 BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
     "messages that the queue refused are forgotten": (
@@ -546,6 +613,34 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
         "a notification ends",
         RUNS[f"a mailbox: {Mail.PROMPT.value}"],
         Altered(requests={"batch_write_item": without_deposits}),
+    ),
+    "who crashes is given again what it has acknowledged": (
+        "what the ledger has concluded is not given out",
+        RUNS[f"a mailbox: {Mail.CRASHES.value}"],
+        Altered(
+            requests={"batch_write_item": at_first(30, without_deletions)},
+            answers={"batch_get_item": at_first(60, never_concluded)},
+        ),
+    ),
+    "a mailbox is another's": (
+        "a mailbox is its receiver's",
+        RUNS[f"a mailbox: {Mail.PROMPT.value}"],
+        Altered(requests={"query": of_the_first_mailbox()}),
+    ),
+    "who has a wrong clock is told a wrong time": (
+        "a request that is right is not refused",
+        RUNS[f"a mailbox: {Mail.CLOCK_OFF.value}"],
+        Altered(results={"Mailbox": at_first(20, another_time)}),
+    ),
+    "who acknowledges late is told what it asked for": (
+        "an acknowledgement is answered with the outcome that counts",
+        RUNS[f"a mailbox: {Mail.OVER_LONG.value}"],
+        Altered(results={"Mailbox": as_asked}),
+    ),
+    "a round that has moved on is overdue": (
+        "what is overdue is the training's round",
+        MOVED_ON,
+        Altered(answers={"get_item": still_in_its_round}),
     ),
     "everybody is removed at a deadline": (
         "the failure callback deletes only whom the policy says",

@@ -1,1 +1,1 @@
-"""The demo: two trainings with participants of every kind, on the local stack."""
+"""The demo: three trainings with participants of every kind, on the local stack."""

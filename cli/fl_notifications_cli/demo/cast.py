@@ -6,8 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+import httpx
+
 from fl_notifications.receiver.forward import Forwarder
-from fl_notifications.receiver.mailbox import Mailbox
+from fl_notifications.receiver.mailbox import TIMEOUT_SECONDS, Mailbox
 from fl_notifications.trainings.model import Receiver, TrainingOptions
 from fl_notifications_cli.participants import (
     Behaviour,
@@ -24,10 +26,36 @@ SLOW_SECONDS = 2.0
 _BRIDGE_SECONDS = 10.0
 FAILURES = 2
 REJECTED_ROUND = 1
-HEALTHY = 8
-SURVIVORS = 3
+HEALTHY = 4
+SURVIVORS = 2
+PROMPT = 2
+DEADLINE_SECONDS = 60
+"""The shortest that the service takes."""
 
 QUORUM = TrainingOptions.model_validate({"failure_policy": "quorum", "min_participants": 5})
+DEADLINE = TrainingOptions.model_validate(
+    {
+        "failure_policy": "quorum",
+        "min_participants": PROMPT,
+        "round_deadline_seconds": DEADLINE_SECONDS,
+        "on_deadline": "remove_unreported",
+    }
+)
+
+
+@dataclass(slots=True, eq=False)  # each its own
+class Polls:
+    """Requests to a mailbox.
+
+    Attributes:
+        number: How many were answered so far.
+    """
+
+    number: int = 0
+
+    def count(self, _answer: httpx.Response) -> None:
+        """Count one."""
+        self.number += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +66,13 @@ class Role:
         participant: The HTTP server behind it, with all that it got.
         remark: How it behaves, for people.
         down: Whether its server is stopped before anything is sent.
-        mailbox: Whether it fetches what it is told, as nobody can call it.
+        polls: Of its mailbox, as nobody can call it; None if it is called.
     """
 
     participant: Participant
     remark: str
     down: bool = False
-    mailbox: bool = False
+    polls: Polls | None = None
 
     @property
     def name(self) -> str:
@@ -54,7 +82,7 @@ class Role:
     @property
     def receiver(self) -> Receiver:
         """What the FL server knows of it."""
-        endpoint = "mailbox:" if self.mailbox else self.participant.message_endpoint
+        endpoint = "mailbox:" if self.polls else self.participant.message_endpoint
         return Receiver(uuid=self.participant.uuid, message_endpoint=endpoint)
 
 
@@ -64,7 +92,7 @@ class Production:
 
     Attributes:
         title: For people.
-        options: Its failure policy.
+        options: Its failure policy, and its deadline.
         actor: Who ordered it.
         roles: The participants.
     """
@@ -85,8 +113,28 @@ class Production:
         return [*self.roles, self.actor]
 
 
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The trainings of the demo.
+
+    Attributes:
+        quorum: Goes on without those who reject, or cannot be reached.
+        strict: Ends with the first that cannot be reached.
+        deadline: Goes on without who has not reported in time; its second round is for a few.
+    """
+
+    quorum: Production
+    strict: Production
+    deadline: Production
+
+    @property
+    def all(self) -> Sequence[Production]:
+        """All of them."""
+        return [self.quorum, self.strict, self.deadline]
+
+
 @contextmanager
-def bridge(url: str, secret: str, participant: Participant) -> Iterator[None]:
+def bridge(url: str, secret: str, participant: Participant) -> Iterator[Polls]:
     """Hand on to a participant what waits in its mailbox, as `receive --forward-to` does.
 
     Args:
@@ -94,12 +142,14 @@ def bridge(url: str, secret: str, participant: Participant) -> Iterator[None]:
         secret: The participant's.
         participant: Its server, which only this process calls.
     """
-    with Mailbox(url, participant.uuid, secret) as mailbox:
+    polls = Polls()
+    client = httpx.Client(timeout=TIMEOUT_SECONDS, event_hooks={"response": [polls.count]})
+    with Mailbox(url, participant.uuid, secret, client=client) as mailbox:
         forward = Forwarder(participant.message_endpoint)
         thread = threading.Thread(target=mailbox.run, args=(forward,), daemon=True)
         thread.start()
         try:
-            yield
+            yield polls
         finally:
             mailbox.stop()
             thread.join(_BRIDGE_SECONDS)
@@ -107,8 +157,8 @@ def bridge(url: str, secret: str, participant: Participant) -> Iterator[None]:
 
 
 @contextmanager
-def cast(stack: Stack) -> Iterator[tuple[Production, Production]]:
-    """Start the servers of both trainings; each participant has one of its own.
+def cast(stack: Stack) -> Iterator[Cast]:
+    """Start the servers of all trainings; each participant has one of its own.
 
     Args:
         stack: Where the mailbox is of the one that nobody can call.
@@ -118,8 +168,8 @@ def cast(stack: Stack) -> Iterator[tuple[Production, Production]]:
         def behind_a_firewall(name: str) -> Role:
             participant = servers.enter_context(ParticipantServer()).add(name=name)
             secret = read_secret(stack, participant.uuid)
-            servers.enter_context(bridge(stack.output("MailboxUrl"), secret, participant))
-            return Role(participant, "has a mailbox and the bridge", mailbox=True)
+            polls = servers.enter_context(bridge(stack.output("MailboxUrl"), secret, participant))
+            return Role(participant, "has a mailbox and the bridge", polls=polls)
 
         def role(name: str, remark: str, behaviour: Behaviour | None = None) -> Role:
             server = servers.enter_context(ParticipantServer())
@@ -131,7 +181,7 @@ def cast(stack: Stack) -> Iterator[tuple[Production, Production]]:
             return Role(participant, "nobody listens at its port", down=True)
 
         quorum = Production(
-            title="With a quorum",
+            title="Quorum",
             options=QUORUM,
             actor=role("actor", "ordered the training"),
             roles=[
@@ -153,4 +203,13 @@ def cast(stack: Stack) -> Iterator[tuple[Production, Production]]:
                 down("down"),
             ],
         )
-        yield quorum, strict
+        deadline = Production(
+            title="Deadline",
+            options=DEADLINE,
+            actor=role("actor", "ordered the training"),
+            roles=[
+                *(role(f"prompt {number + 1}", "accepts, and reports") for number in range(PROMPT)),
+                role("silent", "accepts, and never reports"),
+            ],
+        )
+        yield Cast(quorum, strict, deadline)

@@ -1,14 +1,14 @@
 """What must be true when the demo is over."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from fl_notifications.deliveries.signing import receiver_secret
 from fl_notifications.trainings.model import Training, TrainingState
-from fl_notifications_cli.demo.cast import FAILURES, Production, Role
+from fl_notifications_cli.demo.cast import DEADLINE_SECONDS, FAILURES, Cast, Role
 from fl_notifications_cli.demo.record import (
     Entry,
     about,
@@ -29,6 +29,10 @@ from fl_notifications_cli.demo.story import (
 
 WHOLE = [START, ROUND_0, ROUND_1, SWAG, TEST, FINISHED]
 """What a participant is told of the whole first training."""
+
+_UNREPORTED = "not reported by the deadline"
+_OVERDUE = ("remove_unreported", "then: 1 participants removed")
+"""What the log says in the end: that the round is overdue with its policy, and what followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +55,34 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What both trainings left behind.
+    """What the trainings left behind.
 
     Attributes:
-        quorum: the first training's cast.
-        strict: the second one's.
-        quorum_training: the first training as it is in the table.
-        strict_training: the second one.
+        cast: who took part.
+        quorum_training: the training with a quorum as it is in the table.
+        strict_training: the strict one.
+        deadline_training: the one with a deadline.
         quorum_participants: who is a participant of the first one.
-        strict_participants: who is one of the second.
-        ledger: all entries about both.
+        strict_participants: who is one of the strict one.
+        deadline_participants: who is one of the one with a deadline.
+        deadline_removals: who was removed from that one, and why.
+        overdue: what the log says of rounds that lasted too long, and of what followed.
+        ledger: all entries about them.
         master_secret: that the receivers' secrets are derived from.
         waiting: messages in the queue of deliveries that were not there before.
         new_dead_letters: messages that came into dead-letter queues meanwhile.
         missed: what was waited for in vain.
     """
 
-    quorum: Production
-    strict: Production
+    cast: Cast
     quorum_training: Training
     strict_training: Training
+    deadline_training: Training
     quorum_participants: set[str]
     strict_participants: set[str]
+    deadline_participants: set[str]
+    deadline_removals: Mapping[str, str]
+    overdue: Sequence[str]
     ledger: Sequence[Entry]
     master_secret: str
     waiting: int
@@ -86,11 +96,12 @@ def checks(seen: Evidence) -> Iterator[Check]:
         yield Check(f"in time: {missed}", "it did not come")
     yield from _quorum(seen)
     yield from _strict(seen)
-    yield from _both(seen)
+    yield from _deadline(seen)
+    yield from _all(seen)
 
 
 def _quorum(seen: Evidence) -> Iterator[Check]:
-    cast = seen.quorum
+    cast = seen.cast.quorum
     steady = [role for role in cast.roles if role.name.startswith("healthy") or role.name == "slow"]
     flaky, rejecting, late, down = (
         cast.role(name) for name in ("flaky", "rejecting", "late", "down")
@@ -107,8 +118,10 @@ def _quorum(seen: Evidence) -> Iterator[Check]:
         (WHOLE, {FAILURES + 1}),
     )
     firewalled = cast.role("firewalled")
+    polls = firewalled.polls.number if firewalled.polls else 0
     yield _same(
-        "the one behind a firewall: the same, fetched from its mailbox; nobody has called it",
+        f"the one behind a firewall: the same, fetched from its mailbox in {polls} polls; nobody"
+        " has called it",
         (
             accepted(firewalled),
             _once(firewalled),
@@ -145,7 +158,7 @@ def _quorum(seen: Evidence) -> Iterator[Check]:
 
 
 def _strict(seen: Evidence) -> Iterator[Check]:
-    cast = seen.strict
+    cast = seen.cast.strict
     down = cast.role("down")
     survivors = [role for role in cast.roles if role is not down]
     yield _same(
@@ -171,11 +184,52 @@ def _strict(seen: Evidence) -> Iterator[Check]:
     )
 
 
-def _both(seen: Evidence) -> Iterator[Check]:
-    roles = [*seen.quorum.told, *seen.strict.told]
-    requests = sum(len(role.participant.requests) for role in roles)
+def _deadline(seen: Evidence) -> Iterator[Check]:
+    cast = seen.cast.deadline
+    silent = cast.role("silent")
+    chosen, *others = [role for role in cast.roles if role is not silent]
     yield _same(
-        f"{requests} POSTs: each signed with its receiver's own secret",
+        f"deadline: after {DEADLINE_SECONDS} s the log says that the round is overdue, and who was"
+        " removed",
+        [word in said for word, said in zip(_OVERDUE, seen.overdue, strict=False)],
+        [True] * len(_OVERDUE),
+    )
+    yield _same(
+        "deadline: the silent one accepted its round and did not report; removed, and told so",
+        (
+            accepted(silent),
+            _once(silent),
+            {uuid: _UNREPORTED in reason for uuid, reason in seen.deadline_removals.items()},
+        ),
+        ([START, ROUND_0, REMOVED], True, {silent.participant.uuid: True}),
+    )
+    yield _same(
+        "selected: round 1 goes to one participant and to nobody else; all that are left are told"
+        " of the end",
+        {role.name: (accepted(role), _once(role)) for role in (chosen, *others, cast.actor)},
+        {
+            chosen.name: ([START, ROUND_0, ROUND_1, FINISHED], True),
+            **{role.name: ([START, ROUND_0, FINISHED], True) for role in others},
+            cast.actor.name: ([FINISHED], True),
+        },
+    )
+    yield _same(
+        "deadline: the table says COMPLETED in round 1, without the silent one",
+        (seen.deadline_training.state, seen.deadline_training.round, seen.deadline_participants),
+        (
+            TrainingState.COMPLETED,
+            1,
+            {role.participant.uuid for role in cast.roles if role is not silent},
+        ),
+    )
+
+
+def _all(seen: Evidence) -> Iterator[Check]:
+    roles = [role for production in seen.cast.all for role in production.told]
+    fetched = sum(len(role.participant.requests) for role in roles if role.polls)
+    posted = sum(len(role.participant.requests) for role in roles if not role.polls)
+    yield _same(
+        f"{posted} POSTs, {fetched} fetched: each signed with its receiver's own secret",
         [problem for role in roles for problem in _unsigned(role, seen.master_secret)],
         [],
     )

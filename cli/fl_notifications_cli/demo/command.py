@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fl_notifications_cli.demo.cast import Production, cast
+from fl_notifications_cli.demo.cast import Cast, cast
 from fl_notifications_cli.demo.checks import Check, Evidence, checks
 from fl_notifications_cli.demo.record import Record
 from fl_notifications_cli.demo.story import Story
@@ -18,28 +18,30 @@ from fl_notifications_cli.local.commands import end_tidily
 from fl_notifications_cli.local.stack import HOME, LocalStack
 from fl_notifications_cli.progress import Steps
 from fl_notifications_cli.stack import Stack, StackNotFoundError, find_stack
-from fl_notifications_cli.trace import read_stories, write_page
-from fl_notifications_cli.tracing.log_reader import LogReader
-from fl_notifications_cli.tracing.steps import Wanted
+from fl_notifications_cli.trace import note_for, write_page
 
 _PIPED_WIDTH = 10_000
 
 PAGE = HOME / "demo.html"
 """Where the demo leaves the trace of its first training."""
 
+DEADLINE_PAGE = HOME / "demo-deadline.html"
+"""Where it leaves that of the training with a deadline."""
+
 
 def demo() -> None:
-    """Run two trainings with real HTTP participants, show what happens, and check it.
+    """Run three trainings with real HTTP participants, show what happens, and check it.
 
     Uses the local stack if it runs; if not, starts one for as long as this takes.
     """
     end_tidily()
     console = Console()
     began = time.time()
-    with _stack(console) as (stack, kept), cast(stack) as (quorum, strict):
-        seen = _play(console, Record(stack), quorum, strict)
+    with _stack(console) as (stack, kept), cast(stack) as trainings:
+        record = Record(stack)
+        seen = _play(console, record, trainings)
         failed = _summary(console, list(checks(seen)))
-        _trace(console, stack, quorum, kept=kept)
+        _trace(console, record, trainings, kept=kept)
     console.print(f"[dim]{time.time() - began:.0f} s in all[/]", highlight=False)
     sys.exit(1 if failed else 0)
 
@@ -62,19 +64,23 @@ def _stack(console: Console) -> Iterator[tuple[Stack, bool]]:
         yield stack, True
 
 
-def _play(console: Console, record: Record, quorum: Production, strict: Production) -> Evidence:
+def _play(console: Console, record: Record, trainings: Cast) -> Evidence:
+    quorum, strict, deadline = trainings.all
     dead_before = record.dead_letters()
-    with shown(console, [quorum, strict], time.time(), record) as view:
-        story = Story(quorum, strict, record, view)
+    with shown(console, trainings, time.time(), record) as view:
+        story = Story(trainings, record, view)
         story.play()
     return Evidence(
-        quorum=quorum,
-        strict=strict,
+        cast=trainings,
         quorum_training=record.training(quorum),
         strict_training=record.training(strict),
+        deadline_training=record.training(deadline),
         quorum_participants=record.participants(quorum),
         strict_participants=record.participants(strict),
-        ledger=record.ledger([quorum, strict]),
+        deadline_participants=record.participants(deadline),
+        deadline_removals=record.removed(deadline),
+        overdue=[step.reason or "" for each in record.stories(deadline) for step in each.overdue],
+        ledger=record.ledger(trainings.all),
         master_secret=record.master_secret(),
         waiting=record.waiting(),
         new_dead_letters=record.dead_letters() - dead_before,
@@ -101,16 +107,18 @@ def _summary(console: Console, done: list[Check]) -> int:
     return failed
 
 
-def _trace(console: Console, stack: Stack, production: Production, *, kept: bool) -> None:
-    """Write the page that traces the first training, and say how to ask for more."""
-    reader = LogReader(stack.client("logs"), stack.output("LogGroup"))
+def _trace(console: Console, record: Record, trainings: Cast, *, kept: bool) -> None:
+    """Write the pages that trace two trainings, and say how to ask for more."""
     HOME.mkdir(parents=True, exist_ok=True)
-    names = {role.participant.uuid: role.name for role in production.told}
-    for story in read_stories(reader, Wanted(production.training_uuid)):
-        write_page(story, PAGE, name=names.get)
-    console.print(f"\nThe first training as a timeline: {PAGE}", soft_wrap=True)
+    pages = [(trainings.quorum, PAGE), (trainings.deadline, DEADLINE_PAGE)]
+    console.print()
+    for production, path in pages:
+        names = {role.participant.uuid: role.name for role in production.told}
+        for story in record.stories(production):
+            write_page(story, path, note=note_for(story), name=names.get)
+        console.print(f"{production.title} as a timeline: {path}", soft_wrap=True)
     if kept:
-        command = f".venv/bin/fl-notifications trace {production.training_uuid}"
-        console.print(f"The same as tables:\n  {command}", soft_wrap=True)
+        command = f".venv/bin/fl-notifications trace {trainings.quorum.training_uuid}"
+        console.print(f"The first as tables:\n  {command}", soft_wrap=True)
     else:
         console.print("'make up' keeps a stack running: 'make demo' uses it, and says how to trace")

@@ -1,13 +1,18 @@
-"""What is known of the two trainings, from outside: receivers, tables and queues."""
+"""What is known of the trainings, from outside: receivers, tables, queues and the log."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fl_notifications.server.repository import TrainingRepository
+from fl_notifications.server.repository import TrainingNotFoundError, TrainingRepository
 from fl_notifications.trainings.model import Training
 from fl_notifications_cli.demo.cast import Production, Role
 from fl_notifications_cli.stack import Stack
+from fl_notifications_cli.trace import read_stories
+from fl_notifications_cli.tracing.log_reader import LogReader
+from fl_notifications_cli.tracing.steps import Wanted
+from fl_notifications_cli.tracing.story import TrainingStory
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
@@ -63,16 +68,14 @@ class Record:
 
     def ledger(self, productions: Sequence[Production]) -> list[Entry]:
         """Return all entries about these trainings."""
+        named = {f":t{i}": {"S": each.training_uuid} for i, each in enumerate(productions)}
         pages = (
             self._stack.client("dynamodb")
             .get_paginator("scan")
             .paginate(
                 TableName=self._stack.output("LedgerTable"),
-                FilterExpression="training_uuid IN (:one, :other)",
-                ExpressionAttributeValues={
-                    ":one": {"S": productions[0].training_uuid},
-                    ":other": {"S": productions[-1].training_uuid},
-                },
+                FilterExpression=f"training_uuid IN ({', '.join(named)})",
+                ExpressionAttributeValues=named,
             )
         )
         return [
@@ -88,6 +91,48 @@ class Record:
             for item in page["Items"]
             if "attempts" in item  # the ledger has notes of its own too
         ]
+
+    def deposited(self, role: Role) -> list[str]:
+        """Return type and round of what waits in a receiver's mailbox."""
+        found = self._stack.client("dynamodb").query(
+            TableName=self._stack.output("WaitingTable"),
+            KeyConditionExpression="#owner = :owner",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": f"MAILBOX#{role.participant.uuid}"}},
+        )["Items"]
+        return [_label(json.loads(each["delivery"]["S"])) for each in found if "delivery" in each]
+
+    def reported(self, production: Production) -> set[str]:
+        """Return the uuids of the participants that have reported a round."""
+        found = self.trainings.participants(production.training_uuid)
+        return {each.uuid for each in found if each.reported}
+
+    def removed(self, production: Production) -> dict[str, str]:
+        """Return who was removed, and why."""
+        found = self.trainings.removals(production.training_uuid)
+        return {each.participant_uuid: each.reason for each in found}
+
+    def left_out(self, production: Production) -> set[str]:
+        """Return the uuids of those who are not selected; of nobody if there is no training yet."""
+        try:
+            selected = self.training(production).selected
+        except TrainingNotFoundError:
+            return set()
+        everybody = {role.participant.uuid for role in production.roles}
+        return set() if selected is None else everybody - selected
+
+    def sweep(self) -> None:
+        """Call the function that a rule calls once a minute, so that nobody waits for it."""
+        found = self._stack.client("cloudformation").describe_stack_resource(
+            StackName=self._stack.name, LogicalResourceId="Sweep"
+        )
+        name = found["StackResourceDetail"]["PhysicalResourceId"]
+        self._stack.client("lambda").invoke(FunctionName=name)
+
+    def stories(self, production: Production) -> list[TrainingStory]:
+        """Return what the log says of a training: one story, if it says something."""
+        reader = LogReader(self._stack.client("logs"), self._stack.output("LogGroup"))
+        return read_stories(reader, Wanted(production.training_uuid))
 
     def waiting(self) -> int:
         """Return how many more messages than before are in the queue, visible or not."""
@@ -108,6 +153,12 @@ class Record:
         return self._stack.client("secretsmanager").get_secret_value(
             SecretId=self._stack.output("SigningSecretArn")
         )["SecretString"]
+
+
+def _label(delivery: Mapping[str, Any]) -> str:
+    number = delivery["content"]["body"].get("round")
+    kind: str = delivery["notification_type"]
+    return kind if number is None else f"{kind} {number}"
 
 
 def accepted(role: Role) -> list[str]:

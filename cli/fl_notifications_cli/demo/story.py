@@ -6,7 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from fl_notifications.trainings.model import TrainingState
-from fl_notifications_cli.demo.cast import Production, Role
+from fl_notifications_cli.demo.cast import DEADLINE_SECONDS, Cast, Production, Role
 from fl_notifications_cli.demo.record import Record, accepted
 from fl_notifications_cli.demo.view import View
 
@@ -17,6 +17,7 @@ ALIVE_SECONDS = 3.0
 """How often the stack is asked whether it is still there, while receivers are waited for."""
 
 _POLL_SECONDS = 0.2
+_LATER_SECONDS = 1.0
 
 START = "TRAINING_START"
 FINISHED = "TRAINING_FINISHED"
@@ -33,15 +34,14 @@ class _MissedError(Exception):
 
 
 class Story:
-    """Plays both trainings; the FL server's part is played through `TrainingRepository`.
+    """Plays all trainings; the FL server's part is played through `TrainingRepository`.
 
     Attributes:
         missed: what was waited for in vain, for the summary.
     """
 
-    def __init__(self, quorum: Production, strict: Production, record: Record, view: View) -> None:
-        self._quorum = quorum
-        self._strict = strict
+    def __init__(self, cast: Cast, record: Record, view: View) -> None:
+        self._cast = cast
         self._record = record
         self._view = view
         self.missed: list[str] = []
@@ -52,10 +52,59 @@ class Story:
         Ends early if something doesn't come: what follows would hang on it.
         """
         with suppress(_MissedError):
+            over = self._deadline_begins()
             self._play()
+            self._deadline_passes(over)
+            self._view.say("The last attempts to reach those that are down")
+            self._until("every notification has its outcome", self._settled)
+
+    def _deadline_begins(self) -> float:
+        """Play the first round with a deadline; return when that is over, on the monotonic clock.
+
+        First, as it takes the longest: the others go on meanwhile.
+        """
+        deadline, trainings = self._cast.deadline, self._record.trainings
+        uuid, silent = deadline.training_uuid, deadline.role("silent")
+        self._view.say(
+            f"{deadline.title}: a round of {DEADLINE_SECONDS} s; one accepts it and never reports"
+        )
+        self._create(deadline, deadline.roles)
+        # The stream tells whole seconds: who joins in the one in which a round begins is exempt.
+        time.sleep(_LATER_SECONDS)
+        trainings.start(uuid)
+        over = time.monotonic() + DEADLINE_SECONDS + _LATER_SECONDS
+        self._until("they accept round 0", lambda: _all(deadline.roles, ROUND_0))
+        for role in deadline.roles:
+            if role is not silent:
+                trainings.reported(uuid, role.participant.uuid)
+        return over
+
+    def _deadline_passes(self, over: float) -> None:
+        deadline, trainings = self._cast.deadline, self._record.trainings
+        silent = deadline.role("silent")
+        chosen, *others = [role for role in deadline.roles if role is not silent]
+        self._view.say(f"{deadline.title}: its round still waits for the silent one")
+        self._until(f"the {DEADLINE_SECONDS} s are over", lambda: time.monotonic() >= over)
+        self._view.say("They are over; Sweep, which runs once a minute, is called at once")
+        self._record.sweep()
+        self._until(
+            "who has not reported is removed",
+            lambda: silent.participant.uuid not in self._record.participants(deadline),
+        )
+        self._until("it is told", lambda: _all([silent], REMOVED))
+
+        self._view.say(f"Round 1 is for {chosen.name} only; the others stay participants")
+        trainings.next_round(deadline.training_uuid, after=0, selected=[chosen.participant.uuid])
+        self._until("the selected one accepts round 1", lambda: _all([chosen], ROUND_1))
+        trainings.reported(deadline.training_uuid, chosen.participant.uuid)
+        trainings.finish(deadline.training_uuid)
+        self._until(
+            "all and the actor accept the end",
+            lambda: _all([chosen, *others, deadline.actor], FINISHED),
+        )
 
     def _play(self) -> None:
-        quorum, strict = self._quorum, self._strict
+        quorum, strict = self._cast.quorum, self._cast.strict
         late, rejecting, down = (quorum.role(name) for name in ("late", "rejecting", "down"))
         first = [role for role in quorum.roles if role not in {late, down}]
         lasting = [role for role in quorum.roles if role not in {rejecting, down}]
@@ -70,7 +119,7 @@ class Story:
         trainings.add_participant(quorum.training_uuid, late.receiver)
 
         survivors = [role for role in strict.roles if not role.down]
-        self._view.say(f"{strict.title}: a second training, one of its participants is down")
+        self._view.say(f"{strict.title}: another training, one of its participants is down")
         self._create(strict, strict.roles)
         trainings.start(strict.training_uuid)
         self._until("the late one accepts the start", lambda: _all([late], START))
@@ -95,13 +144,13 @@ class Story:
         trainings.model_test(quorum.training_uuid)
         self._until("all accept the test", lambda: _all(lasting, TEST))
 
-        self._view.say("The first training is finished")
+        self._view.say(f"{quorum.title}: finished")
         trainings.finish(quorum.training_uuid)
         self._until(
             "all and the actor accept that", lambda: _all([*lasting, quorum.actor], FINISHED)
         )
 
-        self._view.say("The second one can't go on without the one that is down: ERROR")
+        self._view.say(f"{strict.title}: it can't go on without the one that is down: ERROR")
         self._until(
             "the strict training becomes ERROR",
             lambda: self._record.training(strict).state is TrainingState.ERROR,
@@ -110,9 +159,6 @@ class Story:
             "the survivors and the actor are told",
             lambda: _all([*survivors, strict.actor], ERROR),
         )
-
-        self._view.say("The last attempts to reach those that are down")
-        self._until("every notification has its outcome", self._settled)
 
     def _create(self, production: Production, roles: Iterable[Role]) -> None:
         self._record.trainings.create(
@@ -124,7 +170,7 @@ class Story:
         )
 
     def _settled(self) -> bool:
-        entries = self._record.ledger([self._quorum, self._strict])
+        entries = self._record.ledger(self._cast.all)
         return all(entry.outcome for entry in entries) and self._record.waiting() == 0
 
     def _until(self, what: str, condition: Callable[[], bool]) -> None:

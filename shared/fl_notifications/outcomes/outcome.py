@@ -39,6 +39,9 @@ _NEWER_TYPES = frozenset({"TRAINING_ERROR", "CLIENT_REMOVED", "PARTICIPANT_REMOV
 _DO_NOT_KNOW = frozenset({400, 404, 405, 501})
 """What a client answers to a type that it does not know."""
 
+_BRIDGED = frozenset(f"rejected: answered-{status}" for status in _DO_NOT_KNOW)
+"""The same, acknowledged by the bridge of a client that fetches: `receiver.forward.Forwarder`."""
+
 _KINDS = {kind.detail_type: kind for kind in OutcomeKind}
 
 
@@ -80,7 +83,8 @@ class Outcome(BaseModel):
     @property
     def type_unknown(self) -> bool:
         """Whether, if it was rejected, that says only that the client does not know the type."""
-        return self.notification_type.value in _NEWER_TYPES and self.status_code in _DO_NOT_KNOW
+        unknown = self.status_code in _DO_NOT_KNOW or self.reason in _BRIDGED
+        return unknown and self.notification_type.value in _NEWER_TYPES
 
     @property
     def message(self) -> str:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -426,11 +426,19 @@ def _of(
 
 
 class StockClient:
-    """What the stock client's server does with a POST, as DESIGN.md and the README describe it.
+    """What the stock client's server does with a POST, as fl-demonstrator-client 1.0.1 was seen to.
 
-    A stand-in, as the client itself cannot be fetched here: it takes the message as JSON, answers
-    200 to what needs no work and 202 to a round, and knows nothing of signatures or mailboxes.
+    A stand-in, as the client itself needs torch. One request at a time, HTTP/1.0, no length of an
+    answer, whatever the path. It knows nothing of signatures or mailboxes.
     """
+
+    ANSWERS: Final = {
+        START: 200,
+        "UPDATE_ROUND_START": 202,
+        "MODEL_TEST_ROUND": 202,
+        FINISHED: 200,
+    }
+    """By type; a type that it does not know is 400 if its body has `data`, and 500 if not."""
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
@@ -441,18 +449,17 @@ class StockClient:
             def do_POST(self) -> None:
                 said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 assert set(said) == {"notification_type", "body", "training_uuid"}
-                needs_work = said["notification_type"] in {"UPDATE_ROUND_START", "MODEL_TEST_ROUND"}
-                status = 202 if needs_work else 200
+                unknown = 400 if "data" in said["body"] else 500
+                status = client.ANSWERS.get(said["notification_type"], unknown)
                 client.got.append(said)
                 client.answers.append(status)
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/messages"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
