@@ -350,7 +350,9 @@ def _events_of(moment: Moment) -> list[tuple[str, bool]]:
     # Before the first training record that can be read, no run is known.
     running = moment.before.running and moment.before.known
     if write.new is None:
-        return [("Participant Removed", running and readable_participant(write.old))]
+        # The others are told, and one of them may not be readable.
+        removed = ("Participant Removed", running and readable_participant(write.old))
+        return [removed, ("Participant Unreadable", False)]
     if not readable_participant(write.new):
         return [("Participant Unreadable", running)]
     return []

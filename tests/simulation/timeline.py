@@ -260,6 +260,8 @@ class Timeline:
 
 def _older_than_the_service(first: Write) -> Standing:
     """What the first record that is read says of what was before."""
+    if not readable_training(first.old):
+        return Standing()
     if state_of(first.old) in RUNNING:
         return Standing("0", running=True, fresh=False, told=first.old)
     return Standing(told=first.old)
