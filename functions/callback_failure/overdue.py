@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,6 @@ from fl_notifications.trainings.model import (
     TrainingState,
     Uuid,
     canonical,
-    later,
 )
 from functions.callback_failure.changes import (
     READINGS,
@@ -150,7 +149,7 @@ class OverdueCallback:
         policy = options.on_deadline
         reported = f"{event.state}#{event.round}"
         members = _members(items, event, told)
-        doubtful = {n for n, it in members.items() if later(_joined_at(it), str(event.began_at))}
+        doubtful = {n for n, it in members.items() if is_after(_joined_at(it), event.began_at)}
         asked = members if policy is OnDeadline.REMOVE_UNACCEPTED else doubtful
         entries = self.ledger.entries(asked) if asked else {}
         # Who has joined in the very second was there before if it was told, unless who joins later
@@ -196,7 +195,7 @@ def _members(items: Iterable[Item], event: TrainingOverdue, told: _Told) -> dict
         uuid, joined_at = uuid_of(item), _joined_at(item)
         if uuid is None or not told.includes(uuid):
             continue
-        if not later(joined_at, str(event.began_at + STREAM_PRECISION)):
+        if not is_after(joined_at, event.began_at + STREAM_PRECISION):
             members[_notice(event, uuid, joined_at)] = item
     return members
 
@@ -219,3 +218,11 @@ def _notice(event: TrainingOverdue, uuid: str, joined_at: str | None) -> str:
 
 def _progress_id(event: TrainingOverdue) -> str:
     return f"overdue#{event.training_uuid}#{event.sequence}"
+
+
+def is_after(joined_at: str | None, moment: datetime) -> bool:
+    """Whether somebody joined after a moment; not if that is missing or cannot be read."""
+    try:
+        return joined_at is not None and datetime.fromisoformat(joined_at) > moment
+    except (ValueError, TypeError):  # TypeError: it has no time zone
+        return False
