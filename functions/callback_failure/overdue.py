@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +16,7 @@ from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.outcomes.runs import later_than
 from fl_notifications.trainings.items import Item
-from fl_notifications.trainings.model import OnDeadline, TrainingState, Uuid, canonical, later
+from fl_notifications.trainings.model import OnDeadline, TrainingState, Uuid, canonical
 from functions.callback_failure.changes import (
     READINGS,
     Cause,
@@ -142,7 +142,7 @@ class OverdueCallback:
             uuid, joined_at = uuid_of(item), item.get("joined_at", {}).get("S")
             if uuid is None or not told.includes(uuid):
                 continue
-            if not later(joined_at, event.began_at.isoformat()):
+            if not is_after(joined_at, event.began_at):
                 waited_for[_notice(event, uuid, joined_at)] = item
         if policy is OnDeadline.REMOVE_UNACCEPTED:
             for notice, entry in self.ledger.entries(waited_for).items():
@@ -195,3 +195,11 @@ def _notice(event: TrainingOverdue, uuid: str, joined_at: str | None) -> str:
 
 def _progress_id(event: TrainingOverdue) -> str:
     return f"overdue#{event.training_uuid}#{event.sequence}"
+
+
+def is_after(joined_at: str | None, moment: datetime) -> bool:
+    """Whether somebody joined after a moment; not if that is missing or cannot be read."""
+    try:
+        return joined_at is not None and datetime.fromisoformat(joined_at) > moment
+    except (ValueError, TypeError):  # TypeError: it has no time zone
+        return False

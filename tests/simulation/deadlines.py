@@ -17,6 +17,7 @@ from tests.simulation.timeline import (
     joined_at,
     option,
     round_of,
+    selected,
     state_of,
     text_of,
 )
@@ -114,9 +115,15 @@ def may_be_for_a_deadline(history: History, write: Write) -> bool:
 def waited_for(
     history: History, member: Membership, detail: Mapping[str, Any], policy: str | None, at: float
 ) -> bool:
-    """Whether a round waits for somebody: who joined later is not waited for."""
-    if member.begin.sequence_number > int(detail["sequence"]):
+    """Whether a round waits for somebody: not for who says it joined later, or was not selected."""
+    joined_later = member.begin.sequence_number > int(detail["sequence"])
+    if joined_later and not _may_have_been_there(member, detail):
         return False
+    for moment in history.timelines[detail["training_uuid"]].moments:
+        chosen = selected(moment.write.new or {})
+        announced = str(moment.number) == detail["sequence"]
+        if announced and chosen is not None and member.receiver not in chosen:
+            return False
     if policy == "remove_unreported":
         item = history.version(detail["training_uuid"], f"{PARTICIPANT}{member.receiver}", at)
         return text_of(item, "reported") != f"{detail['state']}#{detail['round']}"
@@ -160,6 +167,15 @@ def overdue_is_done(case: Case) -> None:
                     not waited_for(history, member, detail, policy, end),
                     f"{member.receiver} in {detail}",
                 )
+
+
+def _may_have_been_there(member: Membership, detail: Mapping[str, Any]) -> bool:
+    """Whether its `joined_at` is not after the beginning of the round: none is before."""
+    try:
+        said = datetime.fromisoformat(member.joined_at or "")
+        return said <= datetime.fromisoformat(detail["began_at"])
+    except (ValueError, TypeError):
+        return True
 
 
 def _says_it_was_there(member: Membership, detail: Mapping[str, Any]) -> bool:

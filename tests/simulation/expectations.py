@@ -19,6 +19,7 @@ from tests.simulation.timeline import (
     Membership,
     Moment,
     Timeline,
+    announces_removals,
     option,
     readable_participant,
     selected,
@@ -150,6 +151,7 @@ def _of_participant(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
         # Who overwrites an item has left, but is told of the joining only.
         if each.end is write and write.new is None and not write.by_ttl:
             yield from _leaves(moment, each)
+            yield from _others(timeline, moment, each.receiver)
 
 
 def _redriven(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
@@ -158,7 +160,8 @@ def _redriven(timeline: Timeline, moment: Moment) -> Iterator[Expected]:
     for each in timeline.memberships:
         if each.receiver != write.key[1].removeprefix(PARTICIPANT):
             continue
-        for expected in (*_joins(moment, each), *_leaves(moment, each)):
+        others = _others(timeline, moment, each.receiver)
+        for expected in (*_joins(moment, each), *_leaves(moment, each), *others):
             yield replace(expected, must=False)
 
 
@@ -190,6 +193,21 @@ def _leaves(moment: Moment, each: Membership) -> Iterator[Expected]:
         yield _end(moment, each)
     if standing.running or standing.how == "ERROR":
         yield _expected(moment, T.CLIENT_REMOVED, each.receiver, 1, must=True, membership=each)
+
+
+def _others(timeline: Timeline, moment: Moment, removed: str) -> Iterator[Expected]:
+    """What all others are told of a removal, if the training says so."""
+    standing, handled = moment.before, moment.handled
+    if not standing.running or not announces_removals(standing.told):
+        return
+    done, last = max(handled.done, handled.read), max(handled.last, handled.read)
+    for each in timeline.memberships:
+        there = each.at(moment.number)
+        if each.receiver != removed and (there or each.between(moment.number, last)):
+            must = there and each.lasts_until(done)
+            yield _expected(
+                moment, T.PARTICIPANT_REMOVED, each.receiver, 2, must=must, membership=each
+            )
 
 
 def _end(moment: Moment, each: Membership) -> Expected:

@@ -342,14 +342,23 @@ def _body(history: History, built: Built, body: Mapping[str, Any]) -> dict[str, 
     if model is not None and model not in history.models(built.training, built.receiver):
         model = "a model of this training"
     rounds = {"round": built.round, "global_model_uuid": model}
+    (server,) = (it for it in history.run.servers if it.training_uuid == built.training)
+    settings: dict[str, Any] = {}
+    if server.plan.settings and built.kind in ROUNDS:
+        settings = {"settings": server.settings_of(built.receiver)}
     expected: dict[str, Any]
     match built.kind:
         case T.TRAINING_START | T.TRAINING_FINISHED:
             expected = {"global_model_uuid": model}
         case T.UPDATE_ROUND_START | T.MODEL_TEST_ROUND:
-            expected = rounds
+            expected = {**rounds, **settings}
         case T.SWAG_ROUND_START:
-            expected = {**rounds, "data": rounds}
+            expected = {**rounds, **settings, "data": rounds}
+        case T.PARTICIPANT_REMOVED:
+            data = inner["data"]
+            others = {each.receiver for each in history.timelines[built.training].memberships}
+            removed = data["participant_uuid"] in others - {built.receiver}
+            expected = {"data": data if removed and data["reason"] else "who, and why"}
         case T.CLIENT_REMOVED:
             expected = {"data": {}}
         case T.TRAINING_ERROR:

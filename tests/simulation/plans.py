@@ -80,6 +80,9 @@ class Plan:
 
     Attributes:
         clock: how far ahead the server's clock is, in seconds.
+        selected: whom rounds are for; None: everybody.
+        settings: whether the training has some, and every second participant its own.
+        announce_removals: whether all others are told of a removal.
         moved: what participants answer at any endpoint but their first; None: the same.
     """
 
@@ -98,3 +101,6 @@ class Plan:
     moved: Behaviour | None = None
     deadline: int | None = None
     on_deadline: str | None = None
+    selected: tuple[int, ...] | None = None
+    settings: bool = False
+    announce_removals: bool = False

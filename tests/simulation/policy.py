@@ -349,7 +349,8 @@ def _events_of(moment: Moment) -> list[tuple[str, bool]]:
         return [(moment.event, not redriven), *also] if moment.event is not None else also
     if not write.key[1].startswith(PARTICIPANT):
         return []
-    running = moment.before.running
+    # Before the first training record that can be read, no run is known.
+    running = moment.before.running and moment.before.known
     if write.new is None:
         return [("Participant Removed", running and readable_participant(write.old))]
     if not readable_participant(write.new):

@@ -16,6 +16,14 @@ MOVES = 4
 """How many endpoints a participant may have, one after the other."""
 
 
+TRAINING_SETTINGS = {"rate": 1, "epochs": 5}
+
+
+def participant_settings(index: int) -> dict[str, int]:
+    """What a participant is to do otherwise than the training says."""
+    return {"rate": 2, "batch": index} if index % 2 else {}
+
+
 def made_up(*parts: object) -> str:
     return str(uuid5(NAMESPACE, ":".join(map(str, parts))))
 
@@ -79,6 +87,12 @@ class Server:
 
     def participant_uuid(self, index: int) -> str:
         return made_up("participant", self.number, index)
+
+    def settings_of(self, receiver: str) -> dict[str, int]:
+        """What a round says to a participant of its settings."""
+        indexes = range(len(self.plan.participants))
+        (index,) = (each for each in indexes if self.participant_uuid(each) == receiver)
+        return {**TRAINING_SETTINGS, **participant_settings(index)}
 
     def endpoint(self, index: int, move: int = 0) -> str:
         """Where a participant is reached: at first, and after so many moves."""
@@ -207,6 +221,8 @@ class Server:
             "entity": {"S": key[1]},
             "message_endpoint": {"S": self.endpoint(index, move)},
         }
+        if self.plan.settings and (own := participant_settings(index)):
+            item["settings"] = {"M": {name: {"N": str(it)} for name, it in own.items()}}
         if self.plan.joined_at:
             item["joined_at"] = {"S": self._time()}
         return item
@@ -288,6 +304,14 @@ class Server:
             item["last_update"] = {"S": self._time()}
         if self.plan.started_at and self.started_at is not None:
             item["started_at"] = {"S": self.started_at}
+        if self.plan.settings:
+            item["settings"] = {
+                "M": {name: {"N": str(it)} for name, it in TRAINING_SETTINGS.items()}
+            }
+        if self.plan.selected is not None:
+            item["selected"] = {
+                "L": [{"S": self.participant_uuid(index)} for index in self.plan.selected]
+            }
         if options := self._options():
             item["options"] = {"M": options}
         if self.spoilt:
@@ -299,6 +323,8 @@ class Server:
     def _options(self) -> Item:
         plan = self.plan
         options: Item = {}
+        if plan.announce_removals:
+            options["announce_removals"] = {"BOOL": True}
         if plan.policy is not None:
             options["failure_policy"] = {"S": plan.policy}
         if plan.deadline is not None:

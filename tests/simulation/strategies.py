@@ -72,7 +72,11 @@ CALLS = (
 
 @dataclass(frozen=True)
 class Focus:
-    """Where a search looks closer: what it chooses from."""
+    """Where a search looks closer: what it chooses from.
+
+    Attributes:
+        choices: whether trainings have selected participants, settings and announced removals.
+    """
 
     behaviours: st.SearchStrategy[Behaviour] = behaviours
     actions: tuple[Action, ...] = ACTIONS
@@ -81,6 +85,7 @@ class Focus:
     places: tuple[str, ...] = ("", *FUNCTIONS, *CALLS)
     policies: tuple[str | None, ...] = (None, "strict", "quorum")
     outages: bool = True
+    choices: bool = False
 
 
 EVERYTHING = Focus()
@@ -140,6 +145,22 @@ CHANGES = Focus(
 )
 """Many changes in a short time, and a builder that is in trouble."""
 
+CHOICES = Focus(
+    behaviours=st.sampled_from((HEALTHY, HEALTHY, SLOW, FLAKY, rejecting(first=1))),
+    actions=(
+        *(Action.NEXT_ROUND, Action.NEXT_ROUND, Action.SWAG, Action.MODEL_TEST, Action.JOIN),
+        *(Action.LEAVE, Action.LEAVE, Action.REJOIN, Action.OVERWRITE, Action.MOVE),
+        *(Action.FAIL, Action.RESUME, Action.FINISH, Action.EXPIRE),
+    ),
+    pauses=(0.0, 0.01, 0.3, 1.0, 5.0, 60.0, 400.0),
+    occasions=(Occasion.CALL, Occasion.INVOKE, Occasion.CHECKPOINT),
+    places=("BuildNotifications", "FanOut", "query", "send_message_batch", "batch_get_item"),
+    policies=("quorum",),
+    outages=False,
+    choices=True,
+)
+"""Rounds for some participants, with settings, and removals that the others are told."""
+
 REPEATS = Focus(
     behaviours=st.sampled_from((HEALTHY, SLOW, FLAKY, DEAD, SILENT)),
     actions=(Action.NEXT_ROUND, Action.JOIN, Action.FINISH, Action.TOUCH),
@@ -196,6 +217,9 @@ def _plans(draw: st.DrawFn, focus: Focus) -> Plan:
             st.sampled_from((None, "event", "error", "remove_unaccepted", "remove_unreported"))
         ),
         late_joiners=draw(st.sampled_from((None, "current_round"))),
+        selected=draw(st.sampled_from((None, (), (0,), (0, 1, 2)))) if focus.choices else None,
+        settings=focus.choices and draw(st.booleans()),
+        announce_removals=focus.choices and draw(st.booleans()),
         moved=draw(st.sampled_from((None, HEALTHY, MAILBOXES[Mail.PROMPT]))),
     )
 

@@ -333,6 +333,21 @@ def body_changed(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "MessageBody": entry["MessageBody"].replace("global_model_uuid", "model_uuid")}
 
 
+def without_last_participant(answer: Any) -> Any:
+    """A read of several participants, and of nothing else, misses one."""
+    items = answer["Responses"].get(TRAININGS, [])
+    if len(items) > 1 and all(each["entity"]["S"] != "TRAINING" for each in items):
+        items.pop()
+    return answer
+
+
+def no_own_settings(answer: Any) -> Any:
+    found = [*answer.get("Items", ()), *answer.get("Responses", {}).get(TRAININGS, ())]
+    for each in found:
+        each.pop("settings", None)
+    return answer
+
+
 def never_rotated(answer: Any) -> Any:
     return {**answer, "SecretString": "first master secret"}
 
@@ -657,6 +672,29 @@ BUGS: dict[str, tuple[str, Scenario, Tampering]] = {
             ),
         ),
         Altered(requests={"put_events": every_entry(nobody_is_unreadable)}),
+    ),
+    "others are not told of a removal": (
+        "what a change calls for is built",
+        RUNS["rounds for some, with settings, and removals are announced, large"],
+        Dropping("PARTICIPANT_REMOVED", range(3, 4)),
+    ),
+    "one of the selected is left out": (
+        "what a change calls for is built",
+        RUNS["rounds for some, with settings, and removals are announced, small"],
+        Altered(answers={"batch_get_item": without_last_participant}),
+    ),
+    "settings of participants are not told": (
+        "the body is as documented",
+        RUNS["rounds for some, with settings, and removals are announced, large"],
+        Altered(answers={"batch_get_item": no_own_settings, "query": no_own_settings}),
+    ),
+    "a segment that failed is forgotten": (
+        "what a change calls for is built",
+        with_faults(
+            Scenario((LARGE,), (Step(0.5, A.START), Step(60.0, A.NEXT_ROUND))),
+            *(Fault(Occasion.CALL, number, Kind.REFUSED, 0, "FanOut") for number in range(4)),
+        ),
+        Altered(results={"FanOut": lambda _: None}),
     ),
     "the body is another one": (
         "the body is as documented",

@@ -17,6 +17,7 @@ from tests.simulation.scenario import A_PAGE_AN_INVOCATION, Scenario, run
 from tests.simulation.storms import storm
 from tests.simulation.strategies import (
     CHANGES,
+    CHOICES,
     EVERYTHING,
     FAILURES,
     MAILS,
@@ -80,6 +81,12 @@ def test_who_leaves_and_joins_again_and_what_begins_again(scenario: Scenario) ->
 @runs(60)
 @given(scenarios(MAILS))
 def test_mailboxes_that_are_emptied_late_twice_or_never(scenario: Scenario) -> None:
+    check(run(scenario))
+
+
+@runs(40)
+@given(scenarios(CHOICES))
+def test_rounds_for_some_with_settings_and_removals_that_are_announced(scenario: Scenario) -> None:
     check(run(scenario))
 
 

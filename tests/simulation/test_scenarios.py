@@ -263,6 +263,16 @@ RUNS = {
     "an upgrade before the end": scenario(MANY, (5.0, A.UPGRADE), (5.0, A.FINISH), (0.1, A.LEAVE)),
 }
 
+CHOSEN = Plan((HEALTHY,) * 5, "quorum", selected=(0, 1), settings=True, announce_removals=True)
+CROWD = Plan((HEALTHY,) * 12, "quorum", selected=(0, 3, 9), settings=True, announce_removals=True)
+RUNS |= {
+    f"rounds for some, with settings, and removals are announced, {name}": scenario(
+        plan,
+        *((5.0, A.NEXT_ROUND), (5.0, A.LEAVE, 0), (5.0, A.SWAG), (0.1, A.JOIN, 0)),
+        *((5.0, A.LEAVE, 3), (0.01, A.NEXT_ROUND), (0.01, A.LEAVE, 1), (5.0, A.FINISH)),
+    )
+    for name, plan in (("small", CHOSEN), ("large", CROWD))
+}
 RUNS |= (
     {
         f"a mailbox: {mail.value}": Scenario(

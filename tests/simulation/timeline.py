@@ -62,6 +62,11 @@ def option(item: Item | None, name: str) -> str | None:
     return text_of(members, name)
 
 
+def announces_removals(item: Item | None) -> bool:
+    members = (item or {}).get("options", {}).get("M", {})
+    return bool(members.get("announce_removals", {}).get("BOOL", False))
+
+
 def selected(item: Item) -> set[str] | None:
     """Whom the rounds are for; None: everybody."""
     value = item.get("selected", {})

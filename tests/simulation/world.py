@@ -233,8 +233,14 @@ class World:
     # What people do with a deployed stack
 
     def upgrade(self) -> None:
-        """Become this version of the service: runs and memberships are known from now on."""
+        """Become this version of the service: runs and memberships are known from now on.
+
+        Between two invocations: one of the older version knows no entry that could vanish.
+        """
         if not self.of_an_older_version:
+            return
+        if self.build.running:
+            self.kernel.after(0.1, self.upgrade)
             return
         self.of_an_older_version = False
         self.upgraded_at = self.kernel.now

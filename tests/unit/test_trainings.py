@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -23,7 +22,6 @@ from fl_notifications.trainings.model import (
     Training,
     TrainingOptions,
     TrainingState,
-    later,
     same_uuid,
 )
 from tests.made import (
@@ -426,46 +424,6 @@ def test_long_keys_are_cut_in_an_items_name() -> None:
 def test_whole_numbers_are_read_however_they_are_written(number: int) -> None:
     for text in (f"{number}", f"{number}.0", f"{number}E0"):
         assert Training.from_item(training_item() | {"round": {"N": text}}).round == number
-
-
-# --- which time is later --------------------------------------------------------------------------
-
-moments = st.datetimes(
-    min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - the time zone is added
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - likewise
-    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
-)
-
-
-@given(moments, moments)
-def test_later_compares_moments_not_texts(one: datetime, other: datetime) -> None:
-    assert later(one.isoformat(), other.isoformat()) == (one > other)
-
-
-def test_the_same_moment_in_another_time_zone_is_not_later() -> None:
-    assert not later("2026-01-01T02:00:00+02:00", "2026-01-01T00:00:00Z")
-    assert later("2026-01-01T02:00:00+01:00", "2026-01-01T00:00:00Z")
-
-
-@pytest.mark.parametrize(
-    ("moment", "than"),
-    [
-        (None, "2026-01-01T00:00:00Z"),
-        ("2026-01-01T00:00:00Z", None),
-        (None, None),
-        ("yesterday", "2026-01-01T00:00:00Z"),
-        ("2026-01-02T00:00:00Z", "yesterday"),
-        ("2026-01-02T00:00:00", "2026-01-01T00:00:00Z"),  # no time zone: cannot be compared
-        ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00"),
-    ],
-)
-def test_what_is_missing_or_unreadable_is_not_later(moment: str | None, than: str | None) -> None:
-    assert not later(moment, than)
-
-
-@given(st.text(max_size=64), st.text(max_size=64))
-def test_later_never_fails_and_is_never_true_both_ways(one: str, other: str) -> None:
-    assert not (later(one, other) and later(other, one))
 
 
 # --- states ---------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
@@ -355,16 +354,6 @@ _PLACEHOLDERS: Final = {
     "model_uuid": str(UUID(int=0)),
     "actor": {"uuid": str(UUID(int=0)), "message_endpoint": ""},
 }
-
-
-def later(moment: str | None, than: str | None) -> bool:
-    """Whether an ISO 8601 time is later than another; false if either is missing or unreadable."""
-    if moment is None or than is None:
-        return False
-    try:
-        return datetime.fromisoformat(moment) > datetime.fromisoformat(than)
-    except (ValueError, TypeError):  # TypeError: only one of them has a time zone
-        return False
 
 
 def _validate[M: _Model](
