@@ -42,6 +42,14 @@ WARM_UP: Final = 2
 IDLE_SECONDS: Final = 60.0
 """What an answer asks for that has nothing: the first polls are spread over as long."""
 
+PACE: Final = {"MailboxPollMinSeconds": "2", "MailboxPollMaxSeconds": f"{IDLE_SECONDS:.0f}"}
+
+AT_ONCE: Final = 4
+"""Polls under way: for each one more the emulator starts one more process, and two would do."""
+
+_STEPS: Final = 8
+"""Times as long as asked: 1,000 threads that look twice a second take half of a core."""
+
 _ARRIVAL_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 3.0
 _READY_SECONDS: Final = 240.0
@@ -76,7 +84,7 @@ class _Polls(httpx.BaseTransport):
     """Counts polls, and how long each takes."""
 
     inner: httpx.HTTPTransport = field(
-        default_factory=lambda: httpx.HTTPTransport(limits=httpx.Limits(max_connections=50))
+        default_factory=lambda: httpx.HTTPTransport(limits=httpx.Limits(max_connections=AT_ONCE))
     )
     seconds: list[float] = field(default_factory=list)
     failures: int = 0
@@ -95,13 +103,20 @@ def poll(url: str, master: str, mailboxes: int, within_seconds: float) -> None:
     """Poll so many mailboxes until SIGTERM; prints what was polled then."""
     clock = _Clock()
     polls = _Polls()
-    client = httpx.Client(transport=polls, timeout=30)
+    client = httpx.Client(transport=polls, timeout=httpx.Timeout(30, pool=None))
     over = threading.Event()
 
     def live() -> None:
         receiver = str(uuid4())
         secret = receiver_secret(master, receiver)
-        box = Mailbox(url, receiver, secret, client=client, monotonic=clock.now)
+        box = Mailbox(
+            url,
+            receiver,
+            secret,
+            client=client,
+            monotonic=clock.now,
+            sleep=lambda seconds: time.sleep(_STEPS * seconds),
+        )
         over.wait(random.uniform(0, within_seconds))  # noqa: S311 - spreads requests
         box.run(lambda _: None)
 
@@ -192,7 +207,8 @@ def measure(rounds: int, mailboxes: int = MAILBOXES) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-beside-") as directory:
         local = LocalStack(Path(directory), Steps(None))
-        stack = local.start(usual_port=None)
+        # As on AWS; the local stack's own are shorter, for the demo.
+        stack = local.start(usual_port=None, parameters=PACE)
         try:
             with ParticipantServer() as server, _pollers(stack, mailboxes) as pollers:
                 return _measure(stack, server, pollers, rounds)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fl_notifications.outcomes.waiting import MAILBOX_ENDPOINT
 from fl_notifications.server.checks import DEFAULT_GUARD, check_endpoint
 from fl_notifications.server.errors import EndpointError
 from fl_notifications.server.repository import TrainingRepository, TrainingRepositoryError
@@ -224,7 +225,8 @@ def _facts(training: Training) -> Table:
 def _receiver(text: str, option: str) -> Receiver:
     uuid, equals, url = text.partition("=")
     if not equals or "://" in uuid:  # a URL may have an equals sign, too
-        uuid, url = uuid_of(text), text
+        # Each mailbox is somebody's own: its endpoint is the same for all.
+        uuid, url = str(uuid4()) if text == MAILBOX_ENDPOINT else uuid_of(text), text
     try:
         receiver = Receiver(uuid=str(UUID(uuid)), message_endpoint=url)
     except ValueError:

@@ -16,7 +16,14 @@ from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.outcomes.outcome import OutcomeKind
 from fl_notifications.outcomes.runs import later_than
 from fl_notifications.trainings.items import Item
-from fl_notifications.trainings.model import OnDeadline, TrainingState, Uuid, canonical
+from fl_notifications.trainings.model import (
+    LateJoiners,
+    OnDeadline,
+    TrainingOptions,
+    TrainingState,
+    Uuid,
+    canonical,
+)
 from functions.callback_failure.changes import (
     READINGS,
     Cause,
@@ -30,6 +37,9 @@ from functions.callback_failure.worker import NotFinishedError
 
 BUDGET_SECONDS: Final = 20.0
 """Seconds that one invocation spends on removals; the next one continues."""
+
+STREAM_PRECISION: Final = timedelta(seconds=1)
+"""The stream rounds the time of a change down to seconds (DynamoDB Streams API Reference)."""
 
 _KIND: Final = {state.value: kind for kind, state in ANNOUNCED_STATE.items()}
 
@@ -89,13 +99,13 @@ class OverdueCallback:
                 return f"nothing to do: {why}"
             if now.training is None:
                 break  # told above
-            policy = self.options.of(now.training).on_deadline
-            if policy in _REMOVALS:
+            options = self.options.of(now.training)
+            if options.on_deadline in _REMOVALS:
                 told = _told(now.run, event)
                 if told is None:
                     return "nothing to do: the training is further on"
                 after = (now.entry or {}).get("worked_off", {}).get("S")
-                return self._remove(event, policy, told, after)
+                return self._remove(event, options, told, after)
             cause = Cause("the round was not over by its deadline", self.clock.now())
             if self.changes.end_training(now.training, cause):
                 return "training set to ERROR"
@@ -115,7 +125,7 @@ class OverdueCallback:
         return "no more than the event" if options.on_deadline is OnDeadline.EVENT else None
 
     def _remove(
-        self, event: TrainingOverdue, policy: OnDeadline, told: _Told, after: str | None
+        self, event: TrainingOverdue, options: TrainingOptions, told: _Told, after: str | None
     ) -> str:
         until, removed = self.clock.monotonic() + BUDGET_SECONDS, 0
         for page in self.participants.pages(event.training_uuid, after):
@@ -128,32 +138,29 @@ class OverdueCallback:
                 training = self.situations.read(event.training_uuid).training
                 if (why := self._why_not(training, event)) is not None:
                     return f"{removed} participants removed; then nothing to do: {why}"
-                removed += self._remove_some(some, event, policy, told)
+                removed += self._remove_some(some, event, options, told)
                 after = some[-1]["entity"]["S"]
         return f"{removed} participants removed"
 
     def _remove_some(
-        self, items: Iterable[Item], event: TrainingOverdue, policy: OnDeadline, told: _Told
+        self, items: Iterable[Item], event: TrainingOverdue, options: TrainingOptions, told: _Told
     ) -> int:
         """Remove those of some participants for whom the round waits; returns how many."""
+        policy = options.on_deadline
         reported = f"{event.state}#{event.round}"
-        waited_for: dict[str, Item] = {}
-        for item in items:
-            uuid, joined_at = uuid_of(item), item.get("joined_at", {}).get("S")
-            if uuid is None or not told.includes(uuid):
-                continue
-            if not is_after(joined_at, event.began_at):
-                waited_for[_notice(event, uuid, joined_at)] = item
+        members = _members(items, event, told)
+        doubtful = {n for n, it in members.items() if is_after(_joined_at(it), event.began_at)}
+        asked = members if policy is OnDeadline.REMOVE_UNACCEPTED else doubtful
+        entries = self.ledger.entries(asked) if asked else {}
+        # Who has joined in the very second was there before if it was told, unless who joins later
+        # is told, too.
+        tells_all = options.late_joiners is LateJoiners.CURRENT_ROUND
+        late = doubtful if tells_all else doubtful - entries.keys()
         if policy is OnDeadline.REMOVE_UNACCEPTED:
-            for notice, entry in self.ledger.entries(waited_for).items():
-                if entry.outcome is OutcomeKind.ACCEPTED:
-                    del waited_for[notice]
+            done = {n for n, it in entries.items() if it.outcome is OutcomeKind.ACCEPTED}
         else:
-            waited_for = {
-                notice: item
-                for notice, item in waited_for.items()
-                if item.get("reported", {}).get("S") != reported
-            }
+            done = {n for n, it in members.items() if it.get("reported", {}).get("S") == reported}
+        waited_for = {n: it for n, it in members.items() if n not in late | done}
         return sum(
             self.changes.remove_participant(
                 item,
@@ -179,6 +186,22 @@ def _told(run: Mapping[str, Any] | None, event: TrainingOverdue) -> _Told | None
     if later_than(announced, event.sequence):
         return None
     return _Told.model_validate_json(run["training"]["S"])
+
+
+def _members(items: Iterable[Item], event: TrainingOverdue, told: _Told) -> dict[str, Item]:
+    """Those of some participants that may have been told the round, by the id of its notice."""
+    members = {}
+    for item in items:
+        uuid, joined_at = uuid_of(item), _joined_at(item)
+        if uuid is None or not told.includes(uuid):
+            continue
+        if not is_after(joined_at, event.began_at + STREAM_PRECISION):
+            members[_notice(event, uuid, joined_at)] = item
+    return members
+
+
+def _joined_at(item: Item) -> str | None:
+    return item.get("joined_at", {}).get("S")
 
 
 def _notice(event: TrainingOverdue, uuid: str, joined_at: str | None) -> str:

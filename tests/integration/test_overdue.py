@@ -180,6 +180,38 @@ def test_who_joined_after_the_round_began_is_exempt(
 
 
 @pytest.mark.parametrize("policy", REMOVALS)
+@pytest.mark.parametrize("was_told", [True, False])
+def test_who_joined_in_the_second_of_the_change_is_waited_for_if_it_was_told(
+    stack: Stack,
+    failure: Failure,
+    policy: str,
+    was_told: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """The stream's times are whole seconds: a script creates and starts a training within one."""
+    joined_at = (BEGAN_AT + timedelta(milliseconds=400)).isoformat()
+    given(stack, options=deadline(policy))
+    stack.put(participant_item("one", joined_at=joined_at))
+    told(stack)
+    if was_told:
+        ended(stack, [notice("one", joined_at=joined_at)], "rejected")
+    failure(overdue(policy=policy))
+    assert participants(stack) == (set() if was_told else {"one"})
+
+
+@pytest.mark.parametrize("policy", REMOVALS)
+def test_who_joined_in_that_second_is_exempt_if_late_joiners_are_told_the_round_too(
+    stack: Stack, failure: Failure, policy: str
+) -> None:
+    joined_at = (BEGAN_AT + timedelta(milliseconds=400)).isoformat()
+    given(stack, options=deadline(policy, late_joiners="current_round"))
+    stack.put(participant_item("one", joined_at=joined_at))
+    told(stack)
+    ended(stack, [notice("one", joined_at=joined_at)], "rejected")
+    failure(overdue(policy=policy))
+    assert participants(stack) == {"one"}
+
+
+@pytest.mark.parametrize("policy", REMOVALS)
 @pytest.mark.parametrize("now", [None, ["one"], ["two"]])
 def test_only_who_was_selected_for_the_round_when_it_was_told_is_waited_for(
     stack: Stack, failure: Failure, policy: str, now: list[str] | None

@@ -87,6 +87,14 @@ def test_a_training_is_led_from_its_creation_to_its_end(stack: Stack, cli: Cli) 
         assert state(stack, uuid) == expected
 
 
+def test_each_mailbox_is_somebody_else_s(stack: Stack, cli: Cli) -> None:
+    mailboxes = ("--participant", "mailbox:", "--participant", "mailbox:")
+    code, _, err = cli("training", "create", *mailboxes)
+    assert code == 0
+    one, other = [line for line in err.splitlines() if "mailbox:" in line]
+    assert one != other
+
+
 def test_a_training_is_created_as_asked_for(stack: Stack, cli: Cli) -> None:
     one, actor = uuid_named("one"), uuid_named("actor")
     cli(

@@ -9,7 +9,7 @@ from typing import Any
 from tests.aws.dynamodb import Write
 from tests.aws.expressions import Item
 from tests.simulation.case import Case
-from tests.simulation.deadlines import OVERDUE, may_be_for_a_deadline
+from tests.simulation.deadlines import OLDER, OVERDUE, is_older, may_be_for_a_deadline
 from tests.simulation.history import Built, History
 from tests.simulation.ids import T
 from tests.simulation.lambdas import Invocation
@@ -326,6 +326,8 @@ def changes_are_told(case: Case) -> None:
         told[key].append(detail)
     allowed = set()
     for training, timeline in history.timelines.items():
+        if is_older(timeline.moments):
+            allowed.add(("Training Overdue", training, OLDER))
         for moment in timeline.moments:
             for kind, must in _events_of(moment):
                 key = (kind, training, str(moment.number))

@@ -296,7 +296,7 @@ def _again(handled: Handled, before: Standing) -> Moment:
 def _changed(handled: Handled, before: Standing) -> Moment:
     new = handled.write.new or {}
     after = replace(before, told=new)
-    if _what_counts(new) != _what_counts(before.told or {}):
+    if not before.known or _what_counts(new) != _what_counts(before.told or {}):
         after = replace(after, told_at=handled.write.sequence_number)
     state = state_of(new)
     if state in RUNNING:

@@ -17,7 +17,6 @@ ALIVE_SECONDS = 3.0
 """How often the stack is asked whether it is still there, while receivers are waited for."""
 
 _POLL_SECONDS = 0.2
-_LATER_SECONDS = 1.0
 
 START = "TRAINING_START"
 FINISHED = "TRAINING_FINISHED"
@@ -69,10 +68,8 @@ class Story:
             f"{deadline.title}: a round of {DEADLINE_SECONDS} s; one accepts it and never reports"
         )
         self._create(deadline, deadline.roles)
-        # The stream tells whole seconds: who joins in the one in which a round begins is exempt.
-        time.sleep(_LATER_SECONDS)
         trainings.start(uuid)
-        over = time.monotonic() + DEADLINE_SECONDS + _LATER_SECONDS
+        over = time.monotonic() + DEADLINE_SECONDS
         self._until("they accept round 0", lambda: _all(deadline.roles, ROUND_0))
         for role in deadline.roles:
             if role is not silent:
