@@ -13,7 +13,13 @@ from fl_notifications.outcomes.changes import (
     TrainingEnded,
     TrainingStarted,
 )
-from fl_notifications.outcomes.runs import End, EndedAs, Run, later_than
+from fl_notifications.outcomes.runs import (
+    OLDER_THAN_THE_SERVICE,
+    End,
+    EndedAs,
+    Run,
+    later_than,
+)
 from fl_notifications.trainings.items import Item, UnreadableItemError
 from fl_notifications.trainings.model import (
     FINAL_STATES,
@@ -23,9 +29,6 @@ from fl_notifications.trainings.model import (
     TrainingState,
 )
 from functions.build_notifications.records import Change
-
-OLDER_THAN_THE_SERVICE: Final = "0"
-"""The run of a training that ran already when the first of its records was read."""
 
 DELETED: Final = "the training was deleted"
 
@@ -94,7 +97,13 @@ def _under_way(change: Change, training: Training | None) -> Run | None:
     if training is None or training.state not in RUNNING_STATES:
         return None
     number = change.sequence_number if change.adopted else OLDER_THAN_THE_SERVICE
-    return Run(number, change.at, OLDER_THAN_THE_SERVICE, training, round_change=number)
+    return Run(
+        number,
+        change.at,
+        OLDER_THAN_THE_SERVICE,
+        training,
+        round_change=OLDER_THAN_THE_SERVICE,
+    )
 
 
 def _run_after(

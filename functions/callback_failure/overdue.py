@@ -14,7 +14,7 @@ from fl_notifications.deliveries.delivery import ANNOUNCED_STATE, notification_i
 from fl_notifications.outcomes.changes import ChangeEvent, TrainingOverdue
 from fl_notifications.outcomes.ledger import Ledger
 from fl_notifications.outcomes.outcome import OutcomeKind
-from fl_notifications.outcomes.runs import later_than
+from fl_notifications.outcomes.runs import OLDER_THAN_THE_SERVICE, later_than
 from fl_notifications.trainings.items import Item
 from fl_notifications.trainings.model import (
     LateJoiners,
@@ -100,6 +100,9 @@ class OverdueCallback:
             if now.training is None:
                 break  # told above
             options = self.options.of(now.training)
+            unknown = event.sequence == OLDER_THAN_THE_SERVICE
+            if unknown and options.on_deadline is OnDeadline.REMOVE_UNACCEPTED:
+                return "nothing to do: the round was not told by this service, nor who accepted it"
             if options.on_deadline in _REMOVALS:
                 told = _told(now.run, event)
                 if told is None:

@@ -157,6 +157,28 @@ def test_the_removal_is_that_of_the_failure_policy(
     assert entry["participant_removed"] == {"BOOL": True}
 
 
+def test_nobody_is_removed_for_a_round_that_the_service_has_not_told(
+    stack: Stack, failure: Failure
+) -> None:
+    """It was told before there was a service: the ledger knows of nobody who accepted it."""
+    given(stack, "one", "two", options=deadline("remove_unaccepted"))
+    told(stack, round_change="0")
+    assert failure(overdue(policy="remove_unaccepted", sequence="0")) == 0
+    assert participants(stack) == {"one", "two"}
+    assert reason(failure).startswith("nothing to do: the round was not told by this service")
+
+
+def test_who_has_not_reported_such_a_round_is_removed(stack: Stack, failure: Failure) -> None:
+    given(stack, options=deadline("remove_unreported"))
+    stack.put(
+        participant_item("one", joined_at=BEFORE, reported="ONGOING#3"),
+        participant_item("two", joined_at=BEFORE),
+    )
+    told(stack, round_change="0")
+    assert failure(overdue(policy="remove_unreported", sequence="0")) == 0
+    assert participants(stack) == {"one"}
+
+
 # --- who is exempt ----------------------------------------------------------------------------
 
 

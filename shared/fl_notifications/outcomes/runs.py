@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 RUN_PREFIX: Final = "run#"
 
+OLDER_THAN_THE_SERVICE: Final = "0"
+"""Stands for the change that began a run, or announced a round, before the service read any."""
+
 RETENTION: Final = timedelta(days=14)
 """How long an entry is kept after its run's end: no longer can a message wait in a queue."""
 
