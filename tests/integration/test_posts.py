@@ -29,7 +29,7 @@ def after(seconds: float) -> Behaviour:
 
 @pytest.fixture
 def posts() -> Iterator[Posts]:
-    made = Posts(Poster(GUARD, timeout_seconds=0.5))
+    made = Posts(Poster(GUARD, timeout_seconds=10))
     yield made
     made.close()
 
@@ -51,9 +51,9 @@ def test_receivers_that_take_their_time_do_so_side_by_side(posts: Posts) -> None
         for each in receivers:
             posts.start(each.url, {}, b"{}")
         ended = all_of(posts, 10)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 1.9  # one after the other they take 2
     assert {each.answer for each in ended} == {Responded(200, None)}
-    assert all(0.2 <= each.seconds < 1 for each in ended)
+    assert all(each.seconds >= 0.2 for each in ended)
 
 
 def test_each_has_the_answer_of_its_own_receiver(posts: Posts) -> None:
@@ -64,16 +64,16 @@ def test_each_has_the_answer_of_its_own_receiver(posts: Posts) -> None:
     assert ended == {number: Responded(200 + n, None) for n, number in enumerate(numbers)}
 
 
-def test_one_that_hangs_ends_at_its_deadline_and_holds_up_nobody(posts: Posts) -> None:
+def test_one_that_hangs_ends_at_its_deadline_and_holds_up_nobody() -> None:
+    posts = Posts(Poster(GUARD, timeout_seconds=0.5))
     with Receiver(hang()) as hanging, Receiver(status(200)) as healthy:
         first = posts.start(hanging.url, {}, b"{}")
         second = posts.start(healthy.url, {}, b"{}")
         (ended,) = posts.wait(5)
         assert (ended.number, ended.answer) == (second, Responded(200, None))
-        assert ended.seconds < 0.4
         (ended,) = posts.wait(5)
         assert (ended.number, ended.answer) == (first, Unreachable("timeout"))
-        assert ended.seconds == pytest.approx(0.5, abs=0.3)
+        assert 0.5 <= ended.seconds < 2
 
 
 def test_waiting_ends_when_it_was_said_though_nothing_has_ended(posts: Posts) -> None:
@@ -81,7 +81,7 @@ def test_waiting_ends_when_it_was_said_though_nothing_has_ended(posts: Posts) ->
         posts.start(hanging.url, {}, b"{}")
         started = time.monotonic()
         assert posts.wait(0.1) == []
-        assert 0.1 <= time.monotonic() - started < 0.4
+        assert 0.1 <= time.monotonic() - started < 2
 
 
 def test_after_the_first_the_others_are_given_a_little_time(posts: Posts) -> None:
@@ -106,14 +106,24 @@ def test_one_that_cannot_be_made_does_not_end_the_others(posts: Posts) -> None:
     assert second.answer == Responded(200, None)
 
 
-def test_an_answer_that_came_while_nobody_looked_counts(posts: Posts) -> None:
+def test_an_answer_that_came_while_nobody_looked_counts() -> None:
     """The thread may be at a call of AWS, until the deadline has passed."""
-    with Receiver(status(200)) as receiver:
+    answering, answered = threading.Event(), threading.Event()
+
+    def behave(connection: socket.socket, over: threading.Event) -> None:
+        answering.wait(10)
+        status(200)(connection, over)
+        answered.set()
+
+    posts = Posts(Poster(GUARD, timeout_seconds=1))
+    with Receiver(behave) as receiver:
+        started = time.monotonic()
         posts.start(receiver.url, {}, b"{}")
-        posts.wait(0.05)
-        posts.start(receiver.url, {}, b"{}")
-        posts.wait(0.0)
-        time.sleep(0.6)
+        while not receiver.requests:
+            assert posts.wait(0.01) == []
+        answering.set()
+        assert answered.wait(5)
+        time.sleep(max(0.0, started + 1.05 - time.monotonic()))
         assert [each.answer for each in posts.wait(0)] == [Responded(200, None)]
 
 
