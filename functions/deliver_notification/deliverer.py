@@ -62,10 +62,6 @@ _TOLERANCE_SECONDS: Final = 0.001
 _BEHIND: Final = "behind an earlier notification"
 
 
-def _after_trouble(step: Step) -> Step:
-    return replace(step, wait_seconds=max(step.wait_seconds, TROUBLE_SECONDS))
-
-
 @dataclass(frozen=True)
 class Deliverer:
     """Everything that is needed to deliver, built once per execution environment.
@@ -439,7 +435,6 @@ class _Invocation:
         The write that seemed to fail may still take effect, so the next attempt waits as long as
         after any other trouble.
         """
-        steps = [(_after_trouble(step), group) for step, group in steps]
         if not steps:
             self._record_wait = LEDGER_WAIT_SECONDS[0]
         elif self._left() <= RESERVE_SECONDS:
